@@ -1,0 +1,1 @@
+"""evercgm: connects continuous glucose monitors and never loses a reading."""

@@ -1,0 +1,1 @@
+"""Verbs: the only place that speaks both to vendors and to PostgreSQL."""

@@ -1,0 +1,47 @@
+"""The states of a connection, how fresh its newest reading is, and the words a person gets."""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+Status = Literal["connected", "error", "expired", "disconnected"]
+Freshness = Literal["current", "delayed", "stale", "none"]
+
+CADENCE = timedelta(minutes=5)
+UPLOAD_ALLOWANCE = timedelta(minutes=15)
+# Beyond this much over the usual delay a value says nothing about now.
+STALE_AFTER = timedelta(hours=1)
+# Whatever the vendor's delay: a value shown as the person's present one is never older than this.
+CURRENT_FOR = timedelta(minutes=15)
+
+MESSAGES: dict[str, str] = {
+    "vendor_unavailable": "The vendor's cloud does not answer. We keep trying; no reading is lost.",
+    "rate_limited": "The vendor asks us to slow down. We go on by ourselves a little later.",
+    "vendor_denied": "The vendor refuses our calls at the moment. We keep trying at longer intervals.",
+    "vendor_changed": "The vendor sent an answer that we cannot read. The operator has been told.",
+    "operator_must_act": "This service's access at the vendor needs attention. The operator has been told.",
+    "sign_in_refused": "The vendor did not accept our stored access. We try again before asking you.",
+    "reconnect_needed": "The vendor ended our access. Connect once more; your readings are kept.",
+    "no_tokens": "Nothing is stored to connect with. Connect once more; your readings are kept.",
+    "not_adopted": "This connection belongs to another app. Connect here to take it over.",
+    "seal_broken": "The stored access cannot be opened here. The operator has been told.",
+    "paused": "Paused. No readings are fetched until you resume.",
+}  # fmt: skip
+
+
+def message_for(reason: str | None) -> str | None:
+    """A sentence that says what happened and what to do; None where all is well."""
+    return None if reason is None else MESSAGES.get(reason, MESSAGES["vendor_unavailable"])
+
+
+def freshness(newest: datetime | None, now: datetime, usual_delay: timedelta) -> Freshness:
+    """How far the newest reading may be taken for the present one.
+
+    current: at most 15 minutes old; delayed: as old as this vendor usually is (its delay, one
+    cadence, time to upload and an hour more); stale: older; none: no reading. All times aware UTC.
+    """
+    if newest is None:
+        return "none"
+    age = now - newest
+    if age <= CURRENT_FOR:
+        return "current"
+    return "delayed" if age <= usual_delay + CADENCE + UPLOAD_ALLOWANCE + STALE_AFTER else "stale"

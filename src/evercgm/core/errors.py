@@ -1,0 +1,94 @@
+"""Errors named by what must be done; no HTTP status in here (api/error_responses.py adds those).
+
+EvercgmError
+├── VendorError
+│   ├── VendorTryLater           network, time-out, 5xx: we try again
+│   │   └── VendorRateLimited    429: the whole app pauses
+│   ├── VendorDenied             401 or 403 on a data call
+│   ├── VendorChanged            an answer that we cannot read
+│   └── OperatorMustAct          our own client credentials are refused
+├── GrantRefused                 the vendor refuses this refresh token or code
+├── ReconnectNeeded              only the person can mend it
+├── NotYours                     row-level security gave no row
+├── SyncTooSoon                  a manual sync within the minute
+├── BadInput                     a field of a request is wrong
+├── SealBroken                   a stored token does not open with any key of the ring
+└── SettingsError                a setting is missing or wrong; names it
+"""
+
+
+class EvercgmError(Exception):
+    """Base of all errors that evercgm raises on purpose."""
+
+
+class VendorError(EvercgmError):
+    """The vendor's cloud did not give what we asked for."""
+
+
+class VendorTryLater(VendorError):
+    """A passing failure; ``retry_after_s`` is the vendor's own wish in seconds, if it gave one."""
+
+    def __init__(self, message: str = "the vendor's cloud did not answer", retry_after_s: int | None = None):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class VendorRateLimited(VendorTryLater):
+    """Too many calls of our app."""
+
+
+class VendorDenied(VendorError):
+    """A data call was refused; ``expired_token`` is true for 401 (refresh once), false for 403."""
+
+    def __init__(self, message: str, *, expired_token: bool):
+        super().__init__(message)
+        self.expired_token = expired_token
+
+
+class VendorChanged(VendorError):
+    """An answer that cannot be read: HTML, cut JSON, a missing required field, too large."""
+
+
+class OperatorMustAct(VendorError):
+    """The vendor refuses our own credentials; never a person's fault."""
+
+
+class GrantRefused(EvercgmError):
+    """``invalid_grant``: this code or refresh token is not accepted (it may be transient)."""
+
+
+class ReconnectNeeded(EvercgmError):
+    """Only the person can mend this; ``reason`` is a stable code."""
+
+    def __init__(self, reason: str = "reconnect_needed"):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotYours(EvercgmError):
+    """No such thing among what this person may see."""
+
+
+class SyncTooSoon(EvercgmError):
+    """A sync started less than a minute ago; try again after ``retry_after_s`` seconds."""
+
+    def __init__(self, retry_after_s: int):
+        super().__init__("a sync started less than a minute ago")
+        self.retry_after_s = retry_after_s
+
+
+class BadInput(EvercgmError):
+    """``field`` is wrong; ``message`` says what would be right."""
+
+    def __init__(self, field: str, message: str):
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class SealBroken(EvercgmError):
+    """A sealed value does not open here: unknown key, another row's value, or altered bytes."""
+
+
+class SettingsError(EvercgmError):
+    """A setting is missing or wrong; the text names it and says what would be right."""

@@ -1,0 +1,66 @@
+"""Which windows to read and when to read again: pure arithmetic on aware UTC instants."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+REREAD = timedelta(hours=24)
+# A vendor's clock may run ahead of ours: ask a little past now.
+CLOCK_ALLOWANCE = timedelta(minutes=5)
+OVERLAP = timedelta(seconds=1)
+RETRY_FIRST = timedelta(minutes=1)
+RETRY_LONGEST = timedelta(hours=1)
+GRANT_LADDER = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=8), timedelta(hours=16))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From ``start`` inclusive to ``end`` exclusive, both aware UTC."""
+
+    start: datetime
+    end: datetime
+
+
+def backward_windows(start: datetime, end: datetime, longest: timedelta) -> list[Window]:
+    """Windows of at most ``longest`` that cover [start, end), newest first, each overlapping the next by 1 s.
+
+    Empty when there is nothing between start and end. Raises ValueError if ``longest`` is not above the overlap.
+    """
+    if longest <= OVERLAP:
+        raise ValueError("longest must be above the overlap of windows")
+    windows: list[Window] = []
+    while start < end:
+        low = max(start, end - longest)
+        windows.append(Window(low, end))
+        if low == start:
+            break
+        end = low + OVERLAP
+    return windows
+
+
+def incremental_start(high_water: datetime) -> datetime:
+    """Where an incremental sync begins: 24 h before the newest known reading, for what came late."""
+    return high_water - REREAD
+
+
+def advance(high_water: datetime | None, newest: datetime | None, now: datetime) -> datetime | None:
+    """The new high water: never backward, and never past ``now`` (a record from the future must not move it)."""
+    if newest is None:
+        return high_water
+    newest = min(newest, now)
+    return newest if high_water is None else max(high_water, newest)
+
+
+def next_poll(now: datetime, every: timedelta, chance: float) -> datetime:
+    """When to sync again after a success: ``every`` ± 10 %, by ``chance`` in [0, 1)."""
+    return now + every * (0.9 + 0.2 * chance)
+
+
+def next_retry(now: datetime, failures: int, chance: float, asked: timedelta | None = None) -> datetime:
+    """When to try again after ``failures`` (>= 1) in a row: 1 min doubling to 1 h, jitter up to +20 %.
+
+    ``asked`` is the vendor's own wish (Retry-After); it is obeyed up to one hour.
+    """
+    wait = min(RETRY_FIRST * 2 ** min(failures - 1, 10), RETRY_LONGEST)
+    if asked is not None:
+        wait = max(wait, min(asked, RETRY_LONGEST))
+    return now + wait * (1 + 0.2 * chance)

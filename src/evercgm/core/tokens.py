@@ -1,0 +1,71 @@
+"""Secrets in a type that cannot print itself, and the pair of tokens of a connection."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+# A vendor may state a nonsense lifetime; then one hour is assumed (design: settled questions).
+DEFAULT_LIFETIME_S = 3600
+LONGEST_LIFETIME_S = 86_400
+LONGEST_MARGIN = timedelta(minutes=5)
+
+
+class Secret:
+    """A text that shows itself only by an explicit ``reveal()``; repr, str, format give ``Secret(***)``."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str):
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself; call it only where it leaves for the vendor or is sealed."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, _spec: str) -> str:
+        return repr(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is never pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a vendor gave for one consent; ``expires_at`` (aware UTC) is the access token's end."""
+
+    access: Secret
+    refresh: Secret
+    expires_at: datetime
+    lifetime_s: int = DEFAULT_LIFETIME_S
+
+
+def lifetime_s(raw: object) -> int:
+    """Seconds from a vendor's ``expires_in``; what is no number or outside 1 to 86,400 counts as 3,600."""
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit():
+        raw = int(raw[:9])
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not 1 <= raw <= LONGEST_LIFETIME_S:
+        return DEFAULT_LIFETIME_S
+    return int(raw)
+
+
+def is_due(tokens: Tokens, now: datetime) -> bool:
+    """Whether the access token ends within min(5 minutes, a tenth of its life)."""
+    margin = min(LONGEST_MARGIN, timedelta(seconds=tokens.lifetime_s / 10))
+    return tokens.expires_at - margin <= now

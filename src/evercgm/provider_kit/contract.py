@@ -1,0 +1,78 @@
+"""The record that every way in fills: its facts, and five functions."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import httpx2
+
+from evercgm.core.reading import Batch
+from evercgm.core.sync import Window
+from evercgm.core.tokens import Secret, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One of a vendor's clouds: accounts live in exactly one. ``delay`` is the usual age of its newest reading."""
+
+    title: str
+    base_url: str
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class VendorApp:
+    """Our registration at one vendor in one region; ``base_url`` without a slash at the end."""
+
+    region: str
+    base_url: str
+    client_id: str
+    client_secret: Secret
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What goes into the vendor's consent address: a one-time state and a PKCE challenge (S256)."""
+
+    state: str
+    code_challenge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a vendor says it holds: the account's id, first and last reading (aware UTC), the device."""
+
+    account_id: str | None
+    first: datetime | None
+    last: datetime | None
+    device_id: str | None
+
+
+Begin = Callable[[VendorApp, Login], str]
+Finish = Callable[[httpx2.AsyncClient, VendorApp, Secret, Secret], Awaitable[Tokens]]
+Refresh = Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[Tokens]]
+Look = Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[Survey]]
+Read = Callable[[httpx2.AsyncClient, VendorApp, Secret, Window], Awaitable[Batch]]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One way in. ``route`` is its folder's name, ``provider`` the value of the enum it belongs to.
+
+    begin: the address of the vendor's consent page. finish: code and PKCE verifier into tokens.
+    refresh: a refresh token into new tokens. survey: what is there. read: one window of readings.
+    """
+
+    route: str
+    provider: str
+    title: str
+    official: bool
+    regions: Mapping[str, Region]
+    longest_window: timedelta
+    poll_every: timedelta
+    begin: Begin
+    finish: Finish
+    refresh: Refresh
+    survey: Look
+    read: Read

@@ -1,0 +1,1 @@
+"""The background door: one job, one action."""
