@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Flag = Literal["low", "high"]
@@ -15,7 +15,7 @@ Trend = Literal[
 # Placeholders of the field for "below 40" and "above 400" mg/dL; the flag is kept beside them.
 BELOW_RANGE_MG_DL = 39
 ABOVE_RANGE_MG_DL = 401
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_BITS = 74
 
 

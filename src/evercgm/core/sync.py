@@ -21,9 +21,9 @@ class Window:
 
 
 def backward_windows(start: datetime, end: datetime, longest: timedelta) -> list[Window]:
-    """Windows of at most ``longest`` that cover [start, end), newest first, each overlapping the next by 1 s.
+    """Windows of at most ``longest`` over [start, end), newest first, each overlapping the next by 1 s.
 
-    Empty when there is nothing between start and end. Raises ValueError if ``longest`` is not above the overlap.
+    Empty when nothing lies between them. Raises ValueError if ``longest`` is not above the overlap.
     """
     if longest <= OVERLAP:
         raise ValueError("longest must be above the overlap of windows")
@@ -43,7 +43,7 @@ def incremental_start(high_water: datetime) -> datetime:
 
 
 def advance(high_water: datetime | None, newest: datetime | None, now: datetime) -> datetime | None:
-    """The new high water: never backward, and never past ``now`` (a record from the future must not move it)."""
+    """The new high water: never backward, and never past ``now``: a record from the future must not move it."""
     if newest is None:
         return high_water
     newest = min(newest, now)
@@ -60,7 +60,7 @@ def next_retry(now: datetime, failures: int, chance: float, asked: timedelta | N
 
     ``asked`` is the vendor's own wish (Retry-After); it is obeyed up to one hour.
     """
-    wait = min(RETRY_FIRST * 2 ** min(failures - 1, 10), RETRY_LONGEST)
+    wait = min(RETRY_FIRST * int(2 ** min(failures - 1, 10)), RETRY_LONGEST)
     if asked is not None:
         wait = max(wait, min(asked, RETRY_LONGEST))
     return now + wait * (1 + 0.2 * chance)

@@ -13,7 +13,7 @@ from evercgm.core.tokens import Secret, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One of a vendor's clouds: accounts live in exactly one. ``delay`` is the usual age of its newest reading."""
+    """One of a vendor's clouds; an account lives in one. ``delay``: usual age of its newest reading."""
 
     title: str
     base_url: str

@@ -1,0 +1,84 @@
+"""The pool, and the two ways to act on it: as a person under row-level security, or as the worker."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from evercgm.storage.vault import Vault
+
+Row = dict[str, Any]
+Connection = psycopg.AsyncConnection[Row]
+
+# The single old claim would win over the JSON (database facts, 4): it is cleared in every transaction.
+_BECOME_PERSON = """
+select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', %s, true),
+       set_config('TimeZone', 'UTC', true), set_config('role', 'cgm_request', true)
+"""
+_BECOME_WORKER = """
+select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', '', true),
+       set_config('TimeZone', 'UTC', true), set_config('role', 'cgm_worker', true)
+"""
+_NAME = re.compile(r"^-- name: (\w+)", re.MULTILINE)
+
+
+class Database:
+    """A pool of connections of the service's login role, and the vault for what is sealed in it."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], vault: Vault):
+        self._pool = pool
+        self.vault = vault
+
+    @asynccontextmanager
+    async def as_person(self, claims: Mapping[str, Any]) -> AsyncIterator[Connection]:
+        """A transaction as the person of these verified claims; the only way to run a person's query."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute(_BECOME_PERSON, (json.dumps(dict(claims)),))
+            yield conn
+
+    @asynccontextmanager
+    async def as_worker(self) -> AsyncIterator[Connection]:
+        """A transaction as ``cgm_worker``; never called under api/."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute(_BECOME_WORKER)
+            yield conn
+
+
+async def become_worker(conn: Connection) -> None:
+    """Go on as ``cgm_worker`` in a person's transaction, after ownership was proved in it."""
+    await conn.execute("select set_config('role', 'cgm_worker', true)")
+
+
+@asynccontextmanager
+async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIterator[Database]:
+    """Open a pool for a DSN. No prepared statements, so that a transaction pooler may sit between."""
+    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=largest,
+        open=False,
+        kwargs={
+            "autocommit": True,
+            "prepare_threshold": None,
+            "row_factory": dict_row,
+            "application_name": "evercgm",
+        },
+    )
+    await pool.open(wait=True, timeout=20)
+    try:
+        yield Database(pool, vault)
+    finally:
+        await pool.close()
+
+
+def load_queries(module_file: str) -> dict[str, str]:
+    """The named queries of a .sql file of this package: ``-- name: x`` opens one."""
+    text = resources.files("evercgm.storage").joinpath(module_file).read_text()
+    parts = _NAME.split(text)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
