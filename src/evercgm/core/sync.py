@@ -43,7 +43,7 @@ def incremental_start(high_water: datetime) -> datetime:
 
 
 def advance(high_water: datetime | None, newest: datetime | None, now: datetime) -> datetime | None:
-    """The new high water: never backward, and never past ``now``: a record from the future must not move it."""
+    """The new high water: never backward; never past ``now``, whatever a record from the future says."""
     if newest is None:
         return high_water
     newest = min(newest, now)

@@ -1,0 +1,214 @@
+"""Every environment variable, typed, read once. Secrets are held as Secret and never printed."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from evercgm.core.errors import SettingsError
+from evercgm.core.tokens import Secret
+
+KEY_BYTES = 32
+# SHA-256 of keys that count as public (database facts, 3.1): the one printed in the report of
+# October 2025, and the host app's development fallback. Never the keys themselves. In base64, so
+# that no 64 hex digits in a row stand in this tree.
+DENIED_KEYS = frozenset(
+    {
+        "wFutF/ItqUvGeCJC5gN6ps6jXI9uHk2s6cPx4XOa1+M=",
+        "hlsTD4HYs0W8GJl4r8mR6ibAmKyyVKzj1QMLKTScpHI=",
+    }
+)
+NAMES = frozenset(
+    {
+        "EVERCGM_DATA_DIR",
+        "EVERCGM_PUBLIC_URL",
+        "EVERCGM_HOST_ENCRYPTION_KEY",
+        "EVERCGM_LOG_LEVEL",
+        "EVERCGM_VENDOR_BASE_URLS",
+        "EVERCGM_ALLOW_SIMULATORS",
+        "EVERCGM_RETURN_ORIGINS",
+        "EVERCGM_ALLOWED_ORIGINS",
+    }
+)
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
+DEXCOM_CREDENTIALS = {
+    "us": ("DEXCOM_CLIENT_ID", "DEXCOM_CLIENT_SECRET"),
+    "sandbox": ("DEXCOM_CLIENT_ID", "DEXCOM_CLIENT_SECRET"),
+    "eu": ("DEXCOM_EU_CLIENT_ID", "DEXCOM_EU_CLIENT_SECRET"),
+    "jp": ("DEXCOM_JP_CLIENT_ID", "DEXCOM_JP_CLIENT_SECRET"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Our registration at a vendor, in one region."""
+
+    client_id: str
+    client_secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says. DSNs are Secrets: they hold passwords. URLs have no slash at the end."""
+
+    database_url: Secret | None
+    migration_database_url: Secret | None
+    worker_database_url: Secret | None
+    data_dir: Path
+    public_url: str
+    keys: tuple[bytes, ...]
+    log_level: str
+    dexcom: Mapping[str, Credentials]
+    dexcom_redirect_uri: str
+    vendor_base_urls: Mapping[str, Mapping[str, str]]
+    return_origins: frozenset[str]
+    allowed_origins: frozenset[str]
+
+    def __repr__(self) -> str:
+        return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
+
+
+def read_settings(env: Mapping[str, str], *, simulators: bool = False) -> Settings:
+    """Read and check them all. ``simulators`` allows vendor base URLs (demo and tests).
+
+    Raises SettingsError: names the setting and says what would be right.
+    """
+    _refuse_unknown(env)
+    public_url = origin_url("EVERCGM_PUBLIC_URL", env.get("EVERCGM_PUBLIC_URL") or "http://127.0.0.1:8400")
+    callback = f"{public_url}/api/metabolic/cgm/dexcom/callback"
+    return Settings(
+        database_url=_dsn(env, "DATABASE_URL"),
+        migration_database_url=_dsn(env, "MIGRATION_DATABASE_URL"),
+        worker_database_url=_dsn(env, "WORKER_DATABASE_URL"),
+        data_dir=Path(env.get("EVERCGM_DATA_DIR") or "~/.local/share/evercgm").expanduser(),
+        public_url=public_url,
+        keys=_keys(env),
+        log_level=_log_level(env),
+        dexcom=_dexcom(env),
+        dexcom_redirect_uri=env.get("DEXCOM_REDIRECT_URI") or callback,
+        vendor_base_urls=_vendor_base_urls(env, simulators),
+        return_origins=_origins(env, "EVERCGM_RETURN_ORIGINS", public_url),
+        allowed_origins=_origins(env, "EVERCGM_ALLOWED_ORIGINS", public_url),
+    )
+
+
+def require_key(settings: Settings) -> tuple[bytes, ...]:
+    """The key ring, primary first. Raises SettingsError where there is none."""
+    if not settings.keys:
+        raise SettingsError("ENCRYPTION_KEY is not set: give 32 random bytes as 64 hex digits or base64")
+    return settings.keys
+
+
+def parse_key(name: str, text: str) -> bytes:
+    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or public key."""
+    text = text.strip()
+    try:
+        raw = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else _from_base64(text)
+    except (ValueError, binascii.Error):
+        raise SettingsError(f"{name} is neither 64 hex digits nor base64 of 32 bytes") from None
+    if len(raw) != KEY_BYTES:
+        raise SettingsError(f"{name} holds {len(raw)} bytes; it must be exactly 32 random bytes")
+    if len(set(raw)) == 1:
+        raise SettingsError(
+            f"{name} is one byte repeated; make a random one, for example: openssl rand -hex 32"
+        )
+    if base64.b64encode(hashlib.sha256(raw).digest()).decode() in DENIED_KEYS:
+        raise SettingsError(f"{name} is a key that has been published; make a new one: openssl rand -hex 32")
+    return raw
+
+
+def _from_base64(text: str) -> bytes:
+    padded = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+
+
+def origin_url(name: str, text: str) -> str:
+    """A URL of scheme and host (a path is allowed, no query), without a slash at its end."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(f"{name} must be a URL such as https://cgm.example.org, not {text[:80]!r}")
+    return text.rstrip("/")
+
+
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    unknown = sorted(name for name in env if name.startswith("EVERCGM_") and name not in NAMES)
+    if unknown:
+        raise SettingsError(f"{unknown[0]} is no setting of evercgm; known: {', '.join(sorted(NAMES))}")
+
+
+def _dsn(env: Mapping[str, str], name: str) -> Secret | None:
+    text = env.get(name)
+    if not text:
+        return None
+    if not text.startswith(("postgresql://", "postgres://")) and "=" not in text:
+        raise SettingsError(f"{name} must be a PostgreSQL address such as postgresql://user@host/database")
+    return Secret(text)
+
+
+def _keys(env: Mapping[str, str]) -> tuple[bytes, ...]:
+    primary = env.get("ENCRYPTION_KEY", "")
+    previous = [text for text in env.get("ENCRYPTION_KEYS_PREVIOUS", "").split(",") if text.strip()]
+    if not primary:
+        if previous:
+            raise SettingsError(
+                "ENCRYPTION_KEYS_PREVIOUS is set without ENCRYPTION_KEY, which seals new tokens"
+            )
+        return ()
+    keys = [parse_key("ENCRYPTION_KEY", primary)]
+    keys += [parse_key("ENCRYPTION_KEYS_PREVIOUS", text) for text in previous]
+    if len(set(keys)) != len(keys):
+        raise SettingsError("ENCRYPTION_KEYS_PREVIOUS holds a key twice, or the one of ENCRYPTION_KEY")
+    return tuple(keys)
+
+
+def _log_level(env: Mapping[str, str]) -> str:
+    level = env.get("EVERCGM_LOG_LEVEL", "INFO").upper()
+    if level not in LOG_LEVELS:
+        raise SettingsError(f"EVERCGM_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}")
+    return level
+
+
+def _dexcom(env: Mapping[str, str]) -> dict[str, Credentials]:
+    found: dict[str, Credentials] = {}
+    for region, (id_name, secret_name) in DEXCOM_CREDENTIALS.items():
+        client_id, client_secret = env.get(id_name), env.get(secret_name)
+        if bool(client_id) != bool(client_secret):
+            missing = secret_name if client_id else id_name
+            raise SettingsError(f"{missing} is not set: {id_name} and {secret_name} go together")
+        if client_id and client_secret:
+            found[region] = Credentials(client_id, Secret(client_secret))
+    return found
+
+
+def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dict[str, str]]:
+    name = "EVERCGM_VENDOR_BASE_URLS"
+    text = env.get(name)
+    if not text:
+        return {}
+    if not simulators and env.get("EVERCGM_ALLOW_SIMULATORS") != "1":
+        raise SettingsError(f"{name} is for simulators; set EVERCGM_ALLOW_SIMULATORS=1 if that is meant")
+    try:
+        parsed = json.loads(text)
+        return {
+            route: {region: origin_url(name, url) for region, url in regions.items()}
+            for route, regions in parsed.items()
+        }
+    except (ValueError, AttributeError, TypeError):
+        raise SettingsError(
+            f'{name} must be JSON such as {{"dexcom": {{"us": "http://host/path"}}}}'
+        ) from None
+
+
+def _origins(env: Mapping[str, str], name: str, public_url: str) -> frozenset[str]:
+    texts = [text.strip() for text in env.get(name, "").split(",") if text.strip()] or [public_url]
+    return frozenset(_origin(name, text) for text in texts)
+
+
+def _origin(name: str, text: str) -> str:
+    parts = urlsplit(origin_url(name, text))
+    return f"{parts.scheme}://{parts.netloc}"
