@@ -9,7 +9,6 @@ import pytest
 from evercgm.simulator_kit.trace import Trace, TraceError, anchor_for, builtin_path, list_builtin, load_trace
 
 ANCHOR = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-FOREVER = ANCHOR + timedelta(days=400)
 
 
 def written(tmp_path: Path, *rows: str, header: str = "local_time,glucose_mg_dl") -> Path:

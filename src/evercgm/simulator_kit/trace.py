@@ -61,10 +61,11 @@ class Trace:
 
     def records_between(self, start: datetime, end: datetime) -> Iterator[TraceRecord]:
         """Readings with start <= measured_at < end (aware datetimes), oldest first."""
-        for ordinal in range(self._first_ordinal_from(start), self._first_ordinal_from(end)):
+        for ordinal in range(self.count_before(start), self.count_before(end)):
             yield self.record(ordinal)
 
-    def _first_ordinal_from(self, instant: datetime) -> int:
+    def count_before(self, instant: datetime) -> int:
+        """How many readings lie before this instant (aware): the ordinal of the next one."""
         since_first = instant - self.first_at
         if since_first <= timedelta(0):
             return 0

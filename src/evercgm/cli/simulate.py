@@ -1,0 +1,145 @@
+"""`evercgm simulate`: a vendor's cloud on this machine; the only importer of simulators."""
+
+import errno
+import signal
+import socket
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import msgspec
+import typer
+import uvicorn
+from starlette.applications import Starlette
+
+from evercgm.providers.dexcom.simulator import PREFIX as DEXCOM_PREFIX
+from evercgm.providers.dexcom.simulator import create_app as create_dexcom
+from evercgm.providers.dexcom.simulator_cloud import SANDBOX_ACCOUNTS, Settings
+from evercgm.providers.dexcom.simulator_state import Client
+from evercgm.simulator_kit.trace import TraceError
+
+BAD_USE = 2
+# Well-known values: they open nothing but a simulator.
+DEMO_CLIENT_ID = "evercgm-demo"
+DEMO_CLIENT_KEY = "evercgm-demo-only"
+DEMO_CALLBACK = "http://127.0.0.1:8400/api/metabolic/cgm/dexcom/callback"
+STOP_WITHIN_S = 2
+
+simulate_app = typer.Typer(
+    help="Run a vendor's cloud on this machine, for tests and the demo.", no_args_is_help=True
+)
+
+
+@simulate_app.callback()
+def simulate() -> None:
+    """Keeps the vendor's name a command of its own while there is only one."""
+
+
+@simulate_app.command("dexcom")
+def simulate_dexcom(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    data_dir: Annotated[Path, typer.Option(help="Where clients, tokens and the anchor are kept.")] = Path(
+        ".simulators/dexcom"
+    ),
+    trace: Annotated[
+        Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first account replays.")
+    ] = None,
+    expires_in: Annotated[
+        int, typer.Option(min=1, max=86_400, help="Life of an access token in seconds.")
+    ] = 7200,
+    client_id: Annotated[str, typer.Option(help="The registered application.")] = DEMO_CLIENT_ID,
+    client_secret: Annotated[str, typer.Option(help="Its secret.")] = DEMO_CLIENT_KEY,
+    redirect_uri: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Registered callback; may be repeated. Default {DEMO_CALLBACK}"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")
+    ] = False,
+) -> None:
+    """Dexcom's official API v3: login page, tokens, readings."""
+    client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
+    listener = _listen(host, port)
+    with listener:
+        try:
+            app = create_dexcom(
+                data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in)
+            )
+        except TraceError as error:
+            raise _bad_use(str(error)) from error
+        except (OSError, sqlite3.Error) as error:
+            raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
+        accounts = [(account.username, account.label) for account in SANDBOX_ACCOUNTS]
+        url = _url_of(listener) + DEXCOM_PREFIX
+        _serve(app, listener, lambda: _announce(url, accounts, as_json))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound before the server starts: only so is the free port known and a taken one refused in one line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else _reason(error)
+        raise _bad_use(f"cannot listen on {host} port {port}: {reason}") from error
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce(url: str, accounts: Sequence[tuple[str, str]], as_json: bool) -> None:
+    if as_json:
+        line = {
+            "url": url,
+            "accounts": [{"username": name, "password": None, "label": label} for name, label in accounts],
+            "control_url": f"{url}/control",
+        }
+        typer.echo(msgspec.json.encode(line))
+        return
+    typer.echo(f"Simulated Dexcom at {url}\nStatistics at {url}/control/stats\nStop with Ctrl+C.")
+
+
+def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Until SIGTERM or SIGINT. No access log: it would hold codes and states."""
+    # uvicorn raises the signal again when it is done; without these the exit code would tell of a crash.
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_WITHIN_S
+    )
+    _AnnouncingServer(config, announce).run(sockets=[listener])
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Tells when requests are answered, not before."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._announce()
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _bad_use(text: str) -> typer.Exit:
+    typer.echo(f"evercgm simulate: {text}", err=True)
+    return typer.Exit(BAD_USE)
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+if __name__ == "__main__":
+    simulate_app()

@@ -1,0 +1,212 @@
+"""What the simulated Dexcom cloud remembers over a restart: clients, codes, tokens, counts; no HTTP."""
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from evercgm.simulator_kit.trace import anchor_for
+
+CODE_LIFE = timedelta(seconds=60)
+# Dexcom v3, "authentication": a refresh token lives at most one year.
+REFRESH_LIFE = timedelta(days=365)
+
+SCHEMA = """
+create table if not exists facts (name text primary key, value text not null);
+create table if not exists clients (client_id text primary key, client_secret text not null);
+create table if not exists redirect_uris (
+    client_id text not null references clients, uri text not null, primary key (client_id, uri));
+create table if not exists codes (
+    code text primary key, client_id text not null, redirect_uri text not null, username text not null,
+    expires_at real not null, used integer not null default 0);
+create table if not exists tokens (
+    token text primary key, kind text not null, client_id text not null, username text not null,
+    family text not null, expires_at real not null, used integer not null default 0,
+    revoked integer not null default 0);
+create index if not exists tokens_family on tokens (family);
+create table if not exists counts (name text, key text, n integer not null, primary key (name, key));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An application registered at the simulated Dexcom; redirect URIs match exactly."""
+
+    client_id: str
+    client_secret: str
+    redirect_uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who may read whose data: what stands behind a code or a token."""
+
+    client_id: str
+    username: str
+    family: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """A new access token with its refresh token."""
+
+    access_token: str
+    refresh_token: str
+    session_state: str
+
+
+class State:
+    """The data directory; every change is committed before the method returns."""
+
+    def __init__(self, data_dir: Path, now: datetime) -> None:
+        """Open or make `dexcom-simulator.sqlite3`; raises OSError or sqlite3.Error."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        # Starlette runs async routes on one thread; tests may open the app on another than they made it.
+        self._db = sqlite3.connect(data_dir / "dexcom-simulator.sqlite3", check_same_thread=False)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.executescript(SCHEMA)
+        anchor = self._fact("anchor", anchor_for(now).isoformat())
+        self.anchor = datetime.fromisoformat(anchor).astimezone(UTC)
+        self._salt = bytes.fromhex(self._fact("salt", secrets.token_hex(32)))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def hashed(self, *parts: object) -> str:
+        """64 hex digits, stable for these parts in this data directory, telling nothing about them."""
+        text = "\x1f".join(str(part) for part in parts)
+        return hmac.digest(self._salt, text.encode(), hashlib.sha256).hex()
+
+    def register(self, clients: Sequence[Client]) -> None:
+        """Add clients and redirect URIs; those of earlier starts stay, a secret is replaced."""
+        with self._db:
+            for client in clients:
+                self._db.execute(
+                    "insert into clients values (?, ?)"
+                    " on conflict (client_id) do update set client_secret = excluded.client_secret",
+                    (client.client_id, client.client_secret),
+                )
+                self._db.executemany(
+                    "insert or ignore into redirect_uris values (?, ?)",
+                    [(client.client_id, uri) for uri in client.redirect_uris],
+                )
+
+    def is_registered(self, client_id: str, redirect_uri: str) -> bool:
+        """Whether the client is known and has exactly this redirect URI."""
+        return bool(
+            self._rows(
+                "select 1 from redirect_uris where client_id = ? and uri = ?", (client_id, redirect_uri)
+            )
+        )
+
+    def secret_fits(self, client_id: str, client_secret: str) -> bool:
+        """Whether the client is known and this is its secret."""
+        rows = self._rows("select client_secret from clients where client_id = ?", (client_id,))
+        return bool(rows) and secrets.compare_digest(str(rows[0][0]).encode(), client_secret.encode())
+
+    def new_code(self, client_id: str, redirect_uri: str, username: str, now: datetime) -> str:
+        """An authorization code, good for one use within a minute."""
+        code = f"US_{uuid.uuid4()}.{uuid.uuid4()}.{uuid.uuid4()}"
+        with self._db:
+            self._db.execute(
+                "insert into codes (code, client_id, redirect_uri, username, expires_at)"
+                " values (?, ?, ?, ?, ?)",
+                (code, client_id, redirect_uri, username, (now + CODE_LIFE).timestamp()),
+            )
+        return code
+
+    def use_code(self, code: str, client_id: str, redirect_uri: str, now: datetime) -> Grant | None:
+        """Spend a code; None if it is unknown, used, too old, or made for another client or address."""
+        with self._db:
+            rows = self._rows(
+                "update codes set used = 1 where code = ? and client_id = ? and redirect_uri = ?"
+                " and used = 0 and expires_at > ? returning username",
+                (code, client_id, redirect_uri, now.timestamp()),
+            )
+        return Grant(client_id, str(rows[0][0]), str(uuid.uuid4())) if rows else None
+
+    def new_tokens(self, grant: Grant, expires_in_s: int, now: datetime) -> TokenPair:
+        """A pair for this grant; the access token lives `expires_in_s` seconds."""
+        with self._db:
+            return self._insert_pair(grant, expires_in_s, now)
+
+    def rotate(
+        self, refresh_token: str, client_id: str, expires_in_s: int, now: datetime
+    ) -> tuple[TokenPair | None, Grant | None]:
+        """Spend a refresh token for a new pair; (None, grant) if this grant's token was spent before."""
+        with self._db:
+            rows = self._rows(
+                "update tokens set used = 1 where token = ? and kind = 'refresh' and client_id = ?"
+                " and used = 0 and revoked = 0 and expires_at > ? returning username, family",
+                (refresh_token, client_id, now.timestamp()),
+            )
+            if rows:
+                grant = Grant(client_id, str(rows[0][0]), str(rows[0][1]))
+                return self._insert_pair(grant, expires_in_s, now), grant
+        spent = self._rows(
+            "select username, family from tokens where token = ? and kind = 'refresh'"
+            " and client_id = ? and used = 1",
+            (refresh_token, client_id),
+        )
+        return None, Grant(client_id, str(spent[0][0]), str(spent[0][1])) if spent else None
+
+    def revoke_family(self, family: str) -> None:
+        """End every token that grew from one consent."""
+        with self._db:
+            self._db.execute("update tokens set revoked = 1 where family = ?", (family,))
+
+    def grant_of(self, access_token: str, now: datetime) -> Grant | None:
+        """Whose data this access token opens; None if unknown, expired or revoked."""
+        rows = self._rows(
+            "select client_id, username, family from tokens"
+            " where token = ? and kind = 'access' and revoked = 0 and expires_at > ?",
+            (access_token, now.timestamp()),
+        )
+        return Grant(str(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
+
+    def count(self, name: str, key: str = "") -> None:
+        """One more of this kind."""
+        with self._db:
+            self._db.execute(
+                "insert into counts values (?, ?, 1) on conflict (name, key) do update set n = n + 1",
+                (name, key),
+            )
+
+    def counts(self, name: str) -> dict[str, int]:
+        """All keys of a counter."""
+        return {
+            str(key): int(str(n))
+            for key, n in self._rows("select key, n from counts where name = ? order by key", (name,))
+        }
+
+    def _insert_pair(self, grant: Grant, expires_in_s: int, now: datetime) -> TokenPair:
+        pair = TokenPair(secrets.token_urlsafe(48), secrets.token_urlsafe(48), grant.family)
+        lives = [
+            (pair.access_token, "access", now + timedelta(seconds=expires_in_s)),
+            (pair.refresh_token, "refresh", now + REFRESH_LIFE),
+        ]
+        self._db.executemany(
+            "insert into tokens (token, kind, client_id, username, family, expires_at)"
+            " values (?, ?, ?, ?, ?, ?)",
+            [
+                (token, kind, grant.client_id, grant.username, grant.family, expires_at.timestamp())
+                for token, kind, expires_at in lives
+            ],
+        )
+        return pair
+
+    def _fact(self, name: str, first_value: str) -> str:
+        with self._db:
+            self._db.execute("insert or ignore into facts values (?, ?)", (name, first_value))
+        return str(self._rows("select value from facts where name = ?", (name,))[0][0])
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+        with closing(self._db.execute(query, values)) as cursor:
+            return cursor.fetchall()
