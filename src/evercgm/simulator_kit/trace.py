@@ -51,9 +51,7 @@ class Trace:
 
     def record(self, ordinal: int) -> TraceRecord:
         """The reading with this ordinal (0 or more), in whichever cycle it falls."""
-        cycle, index = divmod(ordinal, len(self.offsets_s))
-        measured_at = self.anchor + cycle * self.period + timedelta(seconds=self.offsets_s[index])
-        return TraceRecord(measured_at, self.glucose_mg_dl[index], ordinal)
+        return self._record(ordinal, self.period)
 
     def cycle_of(self, ordinal: int) -> int:
         """Which repetition the reading belongs to; 0 is the recording itself."""
@@ -61,8 +59,9 @@ class Trace:
 
     def records_between(self, start: datetime, end: datetime) -> Iterator[TraceRecord]:
         """Readings with start <= measured_at < end (aware datetimes), oldest first."""
+        period = self.period
         for ordinal in range(self.count_before(start), self.count_before(end)):
-            yield self.record(ordinal)
+            yield self._record(ordinal, period)
 
     def count_before(self, instant: datetime) -> int:
         """How many readings lie before this instant (aware): the ordinal of the next one."""
@@ -72,6 +71,11 @@ class Trace:
         cycle = since_first // self.period
         offset_s = (instant - self.anchor - cycle * self.period) / timedelta(seconds=1)
         return cycle * len(self.offsets_s) + bisect_left(self.offsets_s, offset_s)
+
+    def _record(self, ordinal: int, period: timedelta) -> TraceRecord:
+        cycle, index = divmod(ordinal, len(self.offsets_s))
+        measured_at = self.anchor + cycle * period + timedelta(seconds=self.offsets_s[index])
+        return TraceRecord(measured_at, self.glucose_mg_dl[index], ordinal)
 
 
 def anchor_for(now: datetime) -> datetime:

@@ -30,7 +30,7 @@ class Account:
 SANDBOX_ACCOUNTS = (
     Account("User7", "G7, mobile app", "hall2018_2133-018"),
     Account("User6", "G6, mobile app", "hall2018_2133-035", "g6", "G6"),
-    Account("SandboxUser1", "new account without readings", None),
+    Account("SandboxUser1", "new, no readings yet", None),
 )
 
 

@@ -18,7 +18,7 @@ label { display: flex; gap: .7rem; align-items: center; padding: .65rem .8rem; m
   border: 1px solid #cfdad4; border-radius: 10px; cursor: pointer; }
 label:has(:checked) { border-color: #1f7a4d; background: #eefaf3; }
 label span { color: #4b5a52; font-size: .9rem; }
-input { accent-color: #1f7a4d; width: 1.1rem; height: 1.1rem; margin: 0; }
+input { accent-color: #1f7a4d; width: 1.1rem; height: 1.1rem; margin: 0; flex: none; }
 .buttons { display: flex; gap: .7rem; }
 button { flex: 1; font: inherit; font-weight: 600; padding: .7rem; border-radius: 10px; cursor: pointer;
   border: 1px solid #1f7a4d; background: #1f7a4d; color: #fff; }

@@ -1,5 +1,6 @@
 """Dexcom v3 records made from a glucose curve; pure, no HTTP, no clock."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
@@ -38,7 +39,7 @@ def user_id_of(state: State, client_id: str, username: str) -> str:
 
 def system_time(instant: datetime) -> str:
     """UTC with `Z`, whole seconds."""
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return instant.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def moment(instant: datetime, account: Account) -> JsonObject:
@@ -79,39 +80,50 @@ def rate_at(record: TraceRecord, before: TraceRecord | None) -> float | None:
     return round((record.glucose_mg_dl - before.glucose_mg_dl) / minutes, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """One transmitter: it is worn for one cycle of the recording and counts its ticks from `started_at`."""
+
+    transmitter_id: str
+    started_at: datetime
+
+
+def sensor_of(state: State, account: Account, trace: Trace, cycle: int) -> Sensor:
+    """The transmitter of this cycle."""
+    transmitter_id = state.hashed("transmitter", account.username, cycle)
+    return Sensor(transmitter_id, trace.first_at + cycle * trace.period - WARM_UP)
+
+
 def egvs(
     state: State, client_id: str, account: Account, trace: Trace, start: datetime, end: datetime
 ) -> list[JsonObject]:
     """Records with start <= systemTime < end, newest first."""
     first = trace.count_before(start)
     before = trace.record(first - 1) if first else None
-    records: list[JsonObject] = []
+    # Once a cycle and not once a reading: a window holds thousands.
+    sensors: dict[int, Sensor] = {}
+    found: list[JsonObject] = []
     for record in trace.records_between(start, end):
-        records.append(_egv(state, client_id, account, trace, record, before))
+        cycle = trace.cycle_of(record.ordinal)
+        if cycle not in sensors:
+            sensors[cycle] = sensor_of(state, account, trace, cycle)
+        seed = state.hashed("egv", client_id, account.username, int(record.measured_at.timestamp()))
+        found.append(_egv(UUID(seed[:32], version=5), account, sensors[cycle], record, before))
         before = record
-    records.reverse()
-    return records
+    found.reverse()
+    return found
 
 
 def _egv(
-    state: State,
-    client_id: str,
-    account: Account,
-    trace: Trace,
-    record: TraceRecord,
-    before: TraceRecord | None,
+    record_id: UUID, account: Account, sensor: Sensor, record: TraceRecord, before: TraceRecord | None
 ) -> JsonObject:
     value, status = wire_value(record.glucose_mg_dl)
     trend, trend_rate = trend_of(rate_at(record, before))
-    instant = record.measured_at
-    cycle = trace.cycle_of(record.ordinal)
-    record_id = UUID(state.hashed("egv", client_id, account.username, int(instant.timestamp()))[:32])
-    sensor_start = trace.first_at + cycle * trace.period - WARM_UP
     return {
         "recordId": str(record_id),
-        **moment(instant, account),
-        "transmitterId": _transmitter_id(state, account, cycle),
-        "transmitterTicks": int((instant - sensor_start).total_seconds()),
+        **moment(record.measured_at, account),
+        "transmitterId": sensor.transmitter_id,
+        "transmitterTicks": (record.measured_at - sensor.started_at) // timedelta(seconds=1),
         "value": value,
         "status": status,
         "trend": trend,
@@ -156,7 +168,7 @@ def devices(
             "lastUploadDate": system_time(
                 trace.record(min(count, (cycle + 1) * points) - 1).measured_at + delay
             ),
-            "transmitterId": _transmitter_id(state, account, cycle),
+            "transmitterId": sensor_of(state, account, trace, cycle).transmitter_id,
             "transmitterGeneration": account.transmitter_generation,
             "transmitterGenerationVariant": account.transmitter_generation,
             "displayDevice": "iOS",
@@ -165,10 +177,6 @@ def devices(
         }
         for cycle in range(newest, max(-1, newest - NEWEST_DEVICES), -1)
     ]
-
-
-def _transmitter_id(state: State, account: Account, cycle: int) -> str:
-    return state.hashed("transmitter", account.username, cycle)
 
 
 def _alert_schedule(set_at: datetime, account: Account) -> JsonObject:
