@@ -18,8 +18,8 @@ KEY_BYTES = 32
 # that no 64 hex digits in a row stand in this tree.
 DENIED_KEYS = frozenset(
     {
-        "wFutF/ItqUvGeCJC5gN6ps6jXI9uHk2s6cPx4XOa1+M=",
-        "hlsTD4HYs0W8GJl4r8mR6ibAmKyyVKzj1QMLKTScpHI=",
+        "wFutF/IqlLxngkLmA3qmzqNcj24eTazpw/WOFzmtfjM=",
+        "hlsTC4H400W8GJl4r8mR6ibAmKyyVKzj1QMLKTScpHI=",
     }
 )
 NAMES = frozenset(

@@ -1,0 +1,193 @@
+"""Begin a login, hand it to a browser, finish it: store the tokens and ask for the first sync."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from evercgm.core.caller import Caller
+from evercgm.core.errors import EvercgmError, GrantRefused, NotYours, OperatorMustAct, VendorError
+from evercgm.core.tokens import Secret, Tokens
+from evercgm.logs import get_logger
+from evercgm.provider_kit.contract import Login, VendorApp
+from evercgm.provider_kit.oauth import pkce_challenge
+from evercgm.provider_kit.vendors import Vendors
+from evercgm.storage import attempts, connections, jobs, runs
+from evercgm.storage.attempts import Attempt
+from evercgm.storage.database import Connection, Database, become_worker
+
+log = get_logger(__name__)
+LONGEST_CODE = 4096
+LONGEST_STATE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A one-time token for our hand-over page; ``expires_at`` aware UTC."""
+
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverView:
+    """What the hand-over page shows before the click."""
+
+    owner_id: str
+    person_label: str
+    provider_title: str
+    region_title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """The vendor's consent page, and the secret of the binding cookie."""
+
+    url: str
+    binding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a login ended; ``code`` is a stable word of ours, never a vendor's text."""
+
+    return_to: str | None
+    outcome: Literal["connected", "denied", "error", "confirm"]
+    code: str | None = None
+
+
+async def begin(
+    db: Database, vendors: Vendors, caller: Caller, *, person_id: str, route: str, region: str, return_to: str
+) -> Handover:
+    """Open an attempt for a person of the caller's. Raises NotYours, BadInput(region)."""
+    vendors.app(route, region)
+    async with db.as_person(caller.claims) as conn:
+        if not await connections.owns_person(conn, person_id):
+            raise NotYours("person")
+        await become_worker(conn)
+        token, expires_at = await attempts.open_attempt(
+            conn,
+            person_id=person_id,
+            owner_id=caller.owner_id,
+            route=route,
+            region=region,
+            return_to=return_to,
+        )
+    return Handover(token, expires_at)
+
+
+async def preview(db: Database, vendors: Vendors, token: str) -> HandoverView:
+    """Whom a hand-over would connect; does not use it up. Raises NotYours: unknown, used or old."""
+    async with db.as_worker() as conn:
+        found = await attempts.look(conn, token)
+    if found is None:
+        raise NotYours("hand-over")
+    provider = vendors.providers[found["provider"]]
+    return HandoverView(
+        owner_id=found["owner_id"],
+        person_label=found["label"] or found["person_id"],
+        provider_title=provider.title,
+        region_title=provider.regions[found["region"]].title,
+    )
+
+
+async def go(db: Database, vendors: Vendors, token: str) -> Consent:
+    """Use a hand-over up: the way to the vendor for one browser. Raises NotYours: unknown, used or old."""
+    async with db.as_worker() as conn:
+        found = await attempts.look(conn, token)
+        bound = await attempts.use_handover(conn, db.vault, token, found["id"]) if found else None
+    if found is None or bound is None:
+        raise NotYours("hand-over")
+    app = vendors.app(found["provider"], found["region"])
+    challenge = pkce_challenge(bound.verifier.reveal())
+    url = vendors.providers[found["provider"]].begin(app, Login(bound.state, challenge))
+    return Consent(url, bound.binding)
+
+
+async def finish(
+    db: Database,
+    vendors: Vendors,
+    *,
+    state: str | None,
+    code: str | None,
+    error: str | None,
+    binding: str | None,
+    session_owner: str | None,
+) -> Finished:
+    """The vendor sent the browser back. Stores a connection only for a live state of this very browser.
+
+    ``session_owner`` is the owner of the page's session, if the browser has one: another one is refused.
+    Vendor failures are answers here, never exceptions.
+    """
+    attempt = await _consume(db, state, binding)
+    if attempt is None or (session_owner is not None and session_owner != attempt.owner_id):
+        return Finished(None, "error", "bad_state")
+    if error is not None:
+        return _refused(attempt, error)
+    if not code or len(code) > LONGEST_CODE:
+        return Finished(attempt.return_to, "error", "no_code")
+    try:
+        return await _exchange_and_store(db, vendors, attempt, Secret(code))
+    except EvercgmError as failure:
+        log.warning("connect_failed", route=attempt.route, region=attempt.region, error=type(failure).__name__)
+        return Finished(attempt.return_to, "error", _failure_code(failure))
+
+
+async def _consume(db: Database, state: str | None, binding: str | None) -> Attempt | None:
+    if not state or len(state) > LONGEST_STATE or "\x00" in state:
+        return None
+    async with db.as_worker() as conn:
+        return await attempts.consume(conn, db.vault, state, binding)
+
+
+def _refused(attempt: Attempt, error: str) -> Finished:
+    if error == "access_denied":
+        return Finished(attempt.return_to, "denied", "denied")
+    return Finished(attempt.return_to, "error", "vendor_refused")
+
+
+def _failure_code(failure: EvercgmError) -> str:
+    if isinstance(failure, GrantRefused):
+        return "code_refused"
+    if isinstance(failure, OperatorMustAct):
+        return "operator_must_act"
+    return "vendor_unavailable" if isinstance(failure, VendorError) else "failed"
+
+
+async def _exchange_and_store(db: Database, vendors: Vendors, attempt: Attempt, code: Secret) -> Finished:
+    provider = vendors.providers[attempt.route]
+    app = vendors.app(attempt.route, attempt.region)
+    tokens = await provider.finish(vendors.http, app, code, attempt.verifier)
+    account_id = await _account_id(vendors, app, attempt.route, tokens)
+    async with db.as_worker() as conn:
+        if await _is_other_account(conn, attempt, provider.provider, account_id):
+            return Finished(attempt.return_to, "error", "other_account")
+        connection_id = await connections.store_connected(
+            conn,
+            db.vault,
+            person_id=attempt.person_id,
+            provider=provider.provider,
+            region=attempt.region,
+            account_id=account_id,
+            tokens=tokens,
+        )
+        await runs.open_or_make(conn, connection_id, attempt.person_id, "connect")
+        await jobs.enqueue_syncs(conn, [connection_id], jobs.PERSON_PRIORITY)
+    log.info("connected", connection_id=connection_id, route=attempt.route, region=attempt.region)
+    return Finished(attempt.return_to, "connected")
+
+
+async def _account_id(vendors: Vendors, app: VendorApp, route: str, tokens: Tokens) -> str | None:
+    """The vendor's id of the account; a first connection is stored without it if it cannot be read now."""
+    try:
+        return (await vendors.providers[route].survey(vendors.http, app, tokens.access)).account_id
+    except VendorError as failure:
+        log.warning("account_unknown", route=route, error=type(failure).__name__)
+        return None
+
+
+async def _is_other_account(conn: Connection, attempt: Attempt, provider: str, account_id: str | None) -> bool:
+    """Whether the row that is there belongs to another vendor account, or might."""
+    found = await connections.connection_of_person(conn, attempt.person_id, provider)
+    if found is None or not found["ours"] or found["vendor_account_id"] is None:
+        return False
+    return bool(found["vendor_account_id"] != account_id)

@@ -1,0 +1,27 @@
+"""Forget the tokens of a connection, then the connection; the readings stay."""
+
+from evercgm.core.caller import Caller
+from evercgm.core.errors import NotYours
+from evercgm.logs import get_logger
+from evercgm.storage import connections
+from evercgm.storage.database import Database, become_worker
+
+log = get_logger(__name__)
+
+
+async def disconnect(db: Database, caller: Caller, connection_id: str) -> int:
+    """Returns how many readings are kept. Raises NotYours.
+
+    The tokens are blanked and committed first, so that nothing sealed outlives a failure in between;
+    a sync that runs meanwhile finds the row gone and ends.
+    """
+    async with db.as_person(caller.claims) as conn:
+        owned = await connections.own_connection(conn, connection_id)
+        if owned is None:
+            raise NotYours("connection")
+        await become_worker(conn)
+        await connections.blank_tokens(conn, connection_id, owned["person_id"])
+    async with db.as_worker() as conn:
+        kept = await connections.delete(conn, connection_id, owned["person_id"])
+    log.info("disconnected", connection_id=connection_id, readings_kept=kept)
+    return kept

@@ -1,0 +1,64 @@
+"""A person asks for a sync now: a run that the worker takes, or the one that is open already."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from evercgm.core.caller import Caller
+from evercgm.core.errors import BadInput, NotYours, SyncTooSoon
+from evercgm.storage import connections, jobs, runs
+from evercgm.storage.database import Connection, Database, Row, become_worker
+
+MIN_INTERVAL_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedRun:
+    """A run that is queued or running for the person's request."""
+
+    id: str
+    connection_id: str
+    state: str
+
+
+async def request_sync(
+    db: Database,
+    caller: Caller,
+    *,
+    connection_id: str | None,
+    person_id: str | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> list[RequestedRun]:
+    """One run per connection; asking again gives the open one. ``start``, ``end``: a window (aware UTC).
+
+    Raises NotYours; SyncTooSoon within 60 s of the last one unless a window is asked; BadInput(from).
+    """
+    if start is not None and end is not None and start >= end:
+        raise BadInput("from", "must be before 'to'")
+    async with db.as_person(caller.claims) as conn:
+        if person_id is not None and not await connections.owns_person(conn, person_id):
+            raise NotYours("person")
+        owned = await connections.own_connections(conn, person_id=person_id, connection_id=connection_id)
+        if not owned and connection_id is not None:
+            raise NotYours("connection")
+        await become_worker(conn)
+        return [await _request(conn, row, start, end) for row in owned]
+
+
+async def _request(conn: Connection, row: Row, start: datetime | None, end: datetime | None) -> RequestedRun:
+    found = await runs.open_run(conn, row["id"])
+    if found is None:
+        if start is None and end is None:
+            await _refuse_too_soon(conn, row["id"])
+        found, _new = await runs.open_or_make(
+            conn, row["id"], row["person_id"], "person", window_from=start, window_to=end
+        )
+    await jobs.enqueue_syncs(conn, [row["id"]], jobs.PERSON_PRIORITY)
+    return RequestedRun(found.id, found.connection_id, found.state)
+
+
+async def _refuse_too_soon(conn: Connection, connection_id: str) -> None:
+    since = await runs.seconds_since_asked(conn, connection_id)
+    if since is not None and since < MIN_INTERVAL_S:
+        raise SyncTooSoon(math.ceil(MIN_INTERVAL_S - since))

@@ -1,0 +1,314 @@
+"""One sync of one connection: load, refresh if due, windows, fetch, map, save. The page to read first."""
+
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from evercgm.actions.access import Access, ConnectionGoneError
+from evercgm.core import sync as schedule
+from evercgm.core.connection import Status
+from evercgm.core.errors import (
+    BadInput,
+    EvercgmError,
+    GrantRefused,
+    OperatorMustAct,
+    ReconnectNeeded,
+    SealBroken,
+    VendorChanged,
+    VendorDenied,
+    VendorError,
+    VendorRateLimited,
+    VendorTryLater,
+)
+from evercgm.core.sync import Window
+from evercgm.logs import get_logger
+from evercgm.provider_kit.contract import Provider, Survey, VendorApp
+from evercgm.provider_kit.vendors import Vendors
+from evercgm.storage import connections, readings, runs
+from evercgm.storage.connections import Loaded
+from evercgm.storage.database import Database
+from evercgm.storage.readings import Owner, Saved
+from evercgm.storage.runs import Outcome, Run, Trigger
+
+log = get_logger(__name__)
+DENIED_PAUSE = timedelta(hours=12)
+SLOW_RETRY = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """After each window: how many are done of how many, and what the last one stored."""
+
+    done: int
+    windows: int
+    saved: Saved
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a sync ended, with its counts; ``reason`` is None unless it failed."""
+
+    outcome: Outcome
+    reason: str | None
+    saved: Saved
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A window to read, and what is known once it is stored: how far down history is, whether it is done."""
+
+    window: Window
+    history_start: datetime | None = None
+    history_done: bool = False
+    moves_high_water: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Sync:
+    """What every step of one sync shares."""
+
+    db: Database
+    vendors: Vendors
+    provider: Provider
+    app: VendorApp
+    access: Access
+    run: Run
+
+
+Watch = Callable[[Progress], None]
+
+
+def _unwatched(_progress: Progress) -> None:
+    """Nobody looks on."""
+
+
+async def sync_connection(
+    db: Database,
+    vendors: Vendors,
+    connection_id: str,
+    *,
+    trigger: Trigger,
+    job_id: int | None = None,
+    window: tuple[datetime | None, datetime | None] = (None, None),
+    watch: Watch = _unwatched,
+) -> Result | None:
+    """Bring a connection up to date, or read the asked ``window`` (aware UTC) again. None where it is gone.
+
+    Vendor failures end in the connection's status and next time, never in an exception; what is raised
+    is a bug or the loss of the database.
+    """
+    try:
+        loaded = await connections.load_for_sync(db, connection_id)
+    except SealBroken:
+        return await _seal_broken(db, connection_id)
+    if loaded is None:
+        return None
+    async with db.as_worker() as conn:
+        run, _new = await runs.open_or_make(
+            conn, loaded.id, loaded.person_id, trigger, window_from=window[0], window_to=window[1]
+        )
+        starts = await runs.start(conn, run, job_id)
+    if starts == 0:
+        return None
+    if starts > 1:
+        log.info("sync_resumed", connection_id=connection_id, run_id=run.id, starts=starts)
+    return await _run(db, vendors, loaded, run, watch)
+
+
+async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: Watch) -> Result:
+    access: Access | None = None
+    try:
+        provider = vendors.providers[loaded.provider]
+        access = Access(db, vendors, provider.route, loaded)
+        app = vendors.app(provider.route, loaded.region)
+        saved = await _read_all(_Sync(db, vendors, provider, app, access, run), watch)
+    except ConnectionGoneError:
+        return await _cancelled(db, run)
+    except EvercgmError as failure:
+        return await _failed(db, access.loaded if access else loaded, run, failure)
+    return await _succeeded(db, loaded, provider, run, saved)
+
+
+async def _read_all(sync: _Sync, watch: Watch) -> Saved:
+    """Read and store every window in turn, each in its own transaction."""
+    survey = await _survey(sync)
+    steps = _plan(sync.access.loaded, sync.run, survey, sync.provider, datetime.now(UTC))
+    total = Saved()
+    async for saved in _windows(sync, steps, survey):
+        total = replace(
+            saved,
+            fetched=total.fetched + saved.fetched,
+            inserted=total.inserted + saved.inserted,
+            updated=total.updated + saved.updated,
+            rejected=total.rejected + saved.rejected,
+        )
+        watch(Progress(done=0, windows=len(steps), saved=total))
+    return total
+
+
+async def _survey(sync: _Sync) -> Survey | None:
+    """What the vendor holds; asked only while the history is not complete, to spare its limits."""
+    if sync.access.loaded.history_done:
+        return None
+    return await sync.access.call(lambda token: sync.provider.survey(sync.vendors.http, sync.app, token))
+
+
+def _plan(loaded: Loaded, run: Run, survey: Survey | None, provider: Provider, now: datetime) -> list[_Step]:
+    """The windows of this sync, in order. An asked window alone; else what is new, then older history."""
+    end = now + schedule.CLOCK_ALLOWANCE
+    longest = provider.longest_window
+    if run.window_from is not None or run.window_to is not None:
+        asked_end = min(run.window_to or end, end)
+        start = run.window_from or (loaded.high_water or asked_end) - schedule.REREAD
+        return [
+            _Step(window, moves_high_water=False) for window in schedule.backward_windows(start, asked_end, longest)
+        ]
+    steps = _catch_up(loaded, end, longest)
+    return steps + _history(loaded, survey, end, longest)
+
+
+def _catch_up(loaded: Loaded, end: datetime, longest: timedelta) -> list[_Step]:
+    """From 24 h before the high water to now, oldest first: the cursor may follow each window."""
+    if loaded.high_water is None:
+        return []
+    start = schedule.incremental_start(loaded.high_water)
+    return [_Step(window) for window in reversed(schedule.backward_windows(start, end, longest))]
+
+
+def _history(loaded: Loaded, survey: Survey | None, end: datetime, longest: timedelta) -> list[_Step]:
+    """From where history ended last time down to the vendor's first reading, newest first."""
+    if loaded.history_done or survey is None or survey.first is None:
+        return []
+    upper = loaded.history_start or end
+    windows = schedule.backward_windows(survey.first, upper, longest)
+    last = len(windows) - 1
+    return [_Step(window, history_start=window.start, history_done=n == last) for n, window in enumerate(windows)]
+
+
+async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> AsyncIterator[Saved]:
+    high_water = sync.access.loaded.high_water
+    for step in steps:
+        batch = await sync.access.call(
+            lambda token, window=step.window: sync.provider.read(sync.vendors.http, sync.app, token, window)
+        )
+        loaded = sync.access.loaded
+        account = batch.account_id or loaded.account_id or (survey.account_id if survey else None)
+        owner = Owner(loaded.person_id, loaded.id, f"{loaded.provider}/{sync.provider.route}/{account or 'unknown'}")
+        async with sync.db.as_worker() as conn:
+            saved = await readings.save(conn, owner, batch)
+            if step.moves_high_water:
+                high_water = schedule.advance(high_water, saved.newest, datetime.now(UTC))
+            still_there = await connections.note_progress(
+                conn,
+                loaded.id,
+                high_water=high_water,
+                history_start=step.history_start,
+                history_done=step.history_done,
+                account_id=account,
+                device_id=survey.device_id if survey else None,
+            )
+            if not still_there:
+                raise ConnectionGoneError(loaded.id)
+            await runs.count(conn, sync.run, saved)
+        yield saved
+
+
+async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved) -> Result:
+    next_sync_at = schedule.next_poll(datetime.now(UTC), provider.poll_every, random.random())  # noqa: S311
+    async with db.as_worker() as conn:
+        await connections.note_success(conn, loaded.id, next_sync_at)
+        outcome: Outcome = "succeeded" if saved.inserted or saved.updated else "nothing_new"
+        await runs.finish(conn, run, outcome)
+    if loaded.reason is not None:
+        log.info("sync_recovered", connection_id=loaded.id, was=loaded.reason)
+    log.info(
+        "sync_done",
+        connection_id=loaded.id,
+        fetched=saved.fetched,
+        inserted=saved.inserted,
+        updated=saved.updated,
+        rejected=saved.rejected,
+    )
+    return Result(outcome, None, saved)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a failure means: the status, a reason for the person, and when to try again (None: never)."""
+
+    status: Status
+    reason: str
+    next_sync_at: datetime | None
+
+
+def _judge(failure: EvercgmError, loaded: Loaded, now: datetime) -> _Verdict:
+    """The failure ladder. Only the person's own doing ends in ``expired``."""
+    chance = random.random()  # noqa: S311
+    failures = loaded.failure_count + 1
+    match failure:
+        case ReconnectNeeded():
+            return _Verdict("expired", failure.reason, None)
+        case GrantRefused():
+            return _judge_grant(loaded, now)
+        case VendorTryLater():
+            asked = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else None
+            reason = "rate_limited" if isinstance(failure, VendorRateLimited) else "vendor_unavailable"
+            return _Verdict("connected", reason, schedule.next_retry(now, failures, chance, asked))
+        case VendorDenied():
+            wait = SLOW_RETRY if failure.expired_token else DENIED_PAUSE
+            return _Verdict("error", "vendor_denied", now + wait)
+        case VendorChanged():
+            return _Verdict("error", "vendor_changed", now + SLOW_RETRY)
+        case OperatorMustAct() | BadInput():
+            return _Verdict("error", "operator_must_act", now + SLOW_RETRY)
+        case SealBroken():
+            return _Verdict("error", "seal_broken", now + SLOW_RETRY)
+        case VendorError():
+            return _Verdict("error", "vendor_unavailable", schedule.next_retry(now, failures, chance))
+        case _:
+            raise failure
+
+
+def _judge_grant(loaded: Loaded, now: datetime) -> _Verdict:
+    """``invalid_grant`` may be transient: 2, 4, 8, 16 h, and only then ask the person."""
+    rung = loaded.failure_count if loaded.reason == "sign_in_refused" else 0
+    if rung >= len(schedule.GRANT_LADDER):
+        return _Verdict("expired", "reconnect_needed", None)
+    return _Verdict("error", "sign_in_refused", now + schedule.GRANT_LADDER[rung])
+
+
+async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError) -> Result:
+    verdict = _judge(failure, loaded, datetime.now(UTC))
+    if loaded.reason != verdict.reason:
+        loaded = replace(loaded, failure_count=0)
+        log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
+    async with db.as_worker() as conn:
+        await connections.note_failure(
+            conn,
+            loaded,
+            status=verdict.status,
+            reason=verdict.reason,
+            next_sync_at=verdict.next_sync_at,
+            generation=loaded.generation,
+        )
+        await runs.finish(conn, run, "failed", verdict.reason)
+    return Result("failed", verdict.reason, Saved())
+
+
+async def _cancelled(db: Database, run: Run) -> Result:
+    """The connection went while we ran: its run row went with it, or ends here."""
+    async with db.as_worker() as conn:
+        await runs.finish(conn, run, "cancelled")
+    return Result("cancelled", None, Saved())
+
+
+async def _seal_broken(db: Database, connection_id: str) -> Result:
+    """Stored tokens that no key opens: an operator's matter, tried again later, nothing is lost."""
+    log.error("seal_broken", connection_id=connection_id)
+    async with db.as_worker() as conn:
+        await connections.note_seal_broken(conn, connection_id, datetime.now(UTC) + SLOW_RETRY)
+        run = await runs.open_run(conn, connection_id)
+        if run is not None:
+            await runs.finish(conn, run, "failed", "seal_broken")
+    return Result("failed", "seal_broken", Saved())

@@ -1,0 +1,108 @@
+"""Sign-ins at a vendor that are under way: hashes of what the browser holds, each used once."""
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from evercgm.core.tokens import Secret
+from evercgm.storage.database import Connection, Row, load_queries
+from evercgm.storage.vault import Place, Vault
+
+QUERIES = load_queries("attempts.sql")
+LIFETIME_S = 600
+RANDOM_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that came back: for whom, where, and the PKCE verifier."""
+
+    person_id: str
+    owner_id: str
+    route: str
+    region: str
+    return_to: str | None
+    verifier: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What the browser takes along: the vendor's ``state``, our binding cookie, and the PKCE verifier."""
+
+    state: str
+    binding: str
+    verifier: Secret
+
+
+def fingerprint(text: str) -> bytes:
+    """SHA-256: what is stored of a random text that somebody else holds."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _verifier_place(attempt_id: str) -> Place:
+    return Place("oauth_attempts", "pkce_verifier", attempt_id)
+
+
+async def open_attempt(
+    conn: Connection, *, person_id: str, owner_id: str, route: str, region: str, return_to: str
+) -> tuple[str, datetime]:
+    """A new attempt: its hand-over token (256 random bits) and its end (aware UTC, 10 minutes on)."""
+    await conn.execute(QUERIES["forget_old"])
+    token = secrets.token_urlsafe(RANDOM_BYTES)
+    values = {
+        "id": str(uuid.uuid4()),
+        "person_id": person_id,
+        "owner_id": owner_id,
+        "provider": route,
+        "region": region,
+        "return_to": return_to,
+        "handover_hash": fingerprint(token),
+        "lifetime_s": LIFETIME_S,
+    }
+    row = await (await conn.execute(QUERIES["insert_attempt"], values)).fetchone()
+    if row is None:
+        raise RuntimeError("an attempt was not stored")
+    return token, row["expires_at"]
+
+
+async def look(conn: Connection, handover: str) -> Row | None:
+    """An attempt whose hand-over is unused: id, person_id, owner_id, provider, region, label."""
+    values = {"handover_hash": fingerprint(handover)}
+    return await (await conn.execute(QUERIES["look"], values)).fetchone()
+
+
+async def use_handover(conn: Connection, vault: Vault, handover: str, attempt_id: str) -> Bound | None:
+    """Use the hand-over up and bind the attempt to one browser; None where it was used meanwhile."""
+    bound = Bound(
+        state=secrets.token_urlsafe(RANDOM_BYTES),
+        binding=secrets.token_urlsafe(RANDOM_BYTES),
+        verifier=Secret(secrets.token_urlsafe(RANDOM_BYTES)),
+    )
+    values = {
+        "id": attempt_id,
+        "handover_hash": fingerprint(handover),
+        "state_hash": fingerprint(bound.state),
+        "binding_hash": fingerprint(bound.binding),
+        "pkce_verifier": vault.seal(bound.verifier, _verifier_place(attempt_id)),
+    }
+    row = await (await conn.execute(QUERIES["use_handover"], values)).fetchone()
+    return bound if row else None
+
+
+async def consume(conn: Connection, vault: Vault, state: str, binding: str | None) -> Attempt | None:
+    """Burn a state; the attempt if it was alive and this is the browser that began it, else None."""
+    row = await (await conn.execute(QUERIES["consume"], {"state_hash": fingerprint(state)})).fetchone()
+    if row is None or not row["alive"] or binding is None:
+        return None
+    if not secrets.compare_digest(bytes(row["binding_hash"]), fingerprint(binding)):
+        return None
+    return Attempt(
+        person_id=row["person_id"],
+        owner_id=row["owner_id"],
+        route=row["provider"],
+        region=row["region"],
+        return_to=row["return_to"],
+        verifier=vault.open(row["pkce_verifier"], _verifier_place(row["id"])),
+    )

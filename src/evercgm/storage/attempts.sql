@@ -1,0 +1,39 @@
+-- name: insert_attempt
+insert into cgm_private.oauth_attempts
+  (id, person_id, owner_id, provider, region, return_to, handover_hash, expires_at)
+values
+  (%(id)s, %(person_id)s, %(owner_id)s, %(provider)s, %(region)s, %(return_to)s, %(handover_hash)s,
+   now() + make_interval(secs => %(lifetime_s)s))
+returning expires_at
+
+-- name: forget_old
+delete from cgm_private.oauth_attempts where expires_at < now()
+
+-- name: look
+-- An unused hand-over, for the page that names the person.
+select a.id, a.person_id, a.owner_id, a.provider, a.region, p.label
+from cgm_private.oauth_attempts a
+left join cgm_private.person_settings p on p.person_id = a.person_id
+where a.handover_hash = %(handover_hash)s
+  and a.handover_used_at is null
+  and a.expires_at > now()
+
+-- name: use_handover
+-- The click: binds the attempt to one browser and one state, once.
+update cgm_private.oauth_attempts
+set handover_used_at = now(),
+    state_hash = %(state_hash)s,
+    binding_hash = %(binding_hash)s,
+    pkce_verifier = %(pkce_verifier)s
+where id = %(id)s
+  and handover_hash = %(handover_hash)s
+  and handover_used_at is null
+  and expires_at > now()
+returning id
+
+-- name: consume
+-- A state works once, whatever becomes of it.
+delete from cgm_private.oauth_attempts
+where state_hash = %(state_hash)s
+returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, binding_hash,
+          expires_at > now() as alive

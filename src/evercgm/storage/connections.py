@@ -1,0 +1,272 @@
+"""Connections and their tokens: opened for one sync, refreshed by lease, saved by compare-and-set."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from evercgm.core.connection import Status, message_for
+from evercgm.core.tokens import Tokens
+from evercgm.storage.database import Connection, Database, Row, load_queries
+from evercgm.storage.vault import Place, Vault
+
+QUERIES = load_queries("connections.sql")
+REFRESH_LEASE_S = 120
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """``sync_cursor`` as we write it; anything else there means none. ``egv_high_water`` is aware UTC."""
+
+    v: int
+    egv_high_water: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A connection as one sync needs it. Times aware UTC; ``generation`` counts token pairs."""
+
+    id: str
+    person_id: str
+    provider: str
+    region: str
+    account_id: str | None
+    tokens: Tokens
+    status: Status
+    high_water: datetime | None
+    device_id: str | None
+    generation: int
+    history_start: datetime | None
+    history_done: bool
+    failure_count: int
+    reason: str | None
+    refreshing: bool
+
+
+def access_place(connection_id: str) -> Place:
+    """Where an access token is sealed for."""
+    return Place("cgm_connections", "access_token", connection_id)
+
+
+def refresh_place(connection_id: str) -> Place:
+    """Where a refresh token is sealed for."""
+    return Place("cgm_connections", "refresh_token", connection_id)
+
+
+def previous_place(connection_id: str) -> Place:
+    """Where the previous refresh token waits until the new access token has worked."""
+    return Place("sync_state", "previous_refresh_token", connection_id)
+
+
+async def load_for_sync(db: Database, connection_id: str) -> Loaded | None:
+    """The connection with its tokens opened; None where it is gone or not ours. Raises SealBroken."""
+    async with db.as_worker() as conn:
+        cursor = await conn.execute(QUERIES["load_for_sync"], {"id": connection_id})
+        row = await cursor.fetchone()
+    return None if row is None else _loaded(row, db.vault)
+
+
+def _loaded(row: Row, vault: Vault) -> Loaded:
+    connection_id = row["id"]
+    return Loaded(
+        id=connection_id,
+        person_id=row["person_id"],
+        provider=row["provider"],
+        region=row["region"],
+        account_id=row["vendor_account_id"],
+        tokens=Tokens(
+            access=vault.open(row["access_token"], access_place(connection_id)),
+            refresh=vault.open(row["refresh_token"], refresh_place(connection_id)),
+            expires_at=row["token_expires_at"],
+            lifetime_s=row["token_lifetime_s"],
+        ),
+        status=row["status"],
+        high_water=_high_water(row["sync_cursor"]),
+        device_id=row["device_id"],
+        generation=row["generation"],
+        history_start=row["history_start"],
+        history_done=row["history_done_at"] is not None,
+        failure_count=row["failure_count"],
+        reason=row["reason"],
+        refreshing=bool(row["refreshing"]),
+    )
+
+
+def _high_water(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        cursor = msgspec.json.decode(text, type=Cursor)
+    except msgspec.DecodeError:
+        return None
+    return cursor.egv_high_water if cursor.v == 1 and cursor.egv_high_water.tzinfo else None
+
+
+async def store_connected(
+    conn: Connection,
+    vault: Vault,
+    *,
+    person_id: str,
+    provider: str,
+    region: str,
+    account_id: str | None,
+    tokens: Tokens,
+) -> str:
+    """Store a fresh consent, in the row that is there or a new one; returns the connection's id."""
+    found = await connection_of_person(conn, person_id, provider)
+    connection_id = found["id"] if found else str(uuid.uuid4())
+    values = {"id": connection_id, "person_id": person_id, "provider": provider, "region": region}
+    sealed = {**_sealed_pair(vault, connection_id, tokens), "reconnected": True}
+    if found is None:
+        await conn.execute(QUERIES["insert_connection"], {**values, **sealed})
+    else:
+        await conn.execute(QUERIES["replace_tokens"], {**values, **sealed})
+        if not found["ours"]:
+            await conn.execute(QUERIES["forget_cursor"], values)
+    state = {**values, "account_id": account_id, "lifetime_s": tokens.lifetime_s}
+    await conn.execute(QUERIES["own_now"], state)
+    return str(connection_id)
+
+
+async def connection_of_person(conn: Connection, person_id: str, provider: str) -> Row | None:
+    """The person's row at this provider, locked: id, vendor_account_id, region, ours."""
+    values = {"person_id": person_id, "provider": provider}
+    return await (await conn.execute(QUERIES["connection_of_person"], values)).fetchone()
+
+
+def _sealed_pair(vault: Vault, connection_id: str, tokens: Tokens) -> dict[str, Any]:
+    return {
+        "access": vault.seal(tokens.access, access_place(connection_id)),
+        "refresh": vault.seal(tokens.refresh, refresh_place(connection_id)),
+        "expires_at": tokens.expires_at,
+    }
+
+
+async def take_refresh_lease(db: Database, loaded: Loaded) -> bool:
+    """Whether we are the one who refreshes this generation now."""
+    values = {"id": loaded.id, "generation": loaded.generation, "lease_s": REFRESH_LEASE_S}
+    async with db.as_worker() as conn:
+        cursor = await conn.execute(QUERIES["take_refresh_lease"], values)
+        return await cursor.fetchone() is not None
+
+
+async def save_refreshed(db: Database, loaded: Loaded, tokens: Tokens) -> bool:
+    """Commit a new pair before it is used; False where somebody stored another pair meanwhile."""
+    previous = db.vault.seal(loaded.tokens.refresh, previous_place(loaded.id))
+    state = {
+        "id": loaded.id,
+        "generation": loaded.generation,
+        "lifetime_s": tokens.lifetime_s,
+        "previous": previous,
+    }
+    pair = {**_sealed_pair(db.vault, loaded.id, tokens), "id": loaded.id, "reconnected": False}
+    async with db.as_worker() as conn:
+        cursor = await conn.execute(QUERIES["advance_generation"], state)
+        if await cursor.fetchone() is None:
+            return False
+        await conn.execute(QUERIES["replace_tokens"], pair)
+    return True
+
+
+async def drop_refresh_lease(db: Database, loaded: Loaded) -> None:
+    """Let others try: our refresh failed and nothing changed."""
+    async with db.as_worker() as conn:
+        await conn.execute(QUERIES["drop_refresh_lease"], {"id": loaded.id, "generation": loaded.generation})
+
+
+async def note_progress(
+    conn: Connection,
+    connection_id: str,
+    *,
+    high_water: datetime | None = None,
+    history_start: datetime | None = None,
+    history_done: bool = False,
+    account_id: str | None = None,
+    device_id: str | None = None,
+) -> bool:
+    """Move the cursor in the transaction that stored the readings; False where the connection is gone."""
+    text = None
+    if high_water is not None:
+        text = msgspec.json.encode(Cursor(v=1, egv_high_water=high_water)).decode()
+    values = {
+        "id": connection_id,
+        "sync_cursor": text,
+        "history_start": history_start,
+        "history_done": history_done,
+        "account_id": account_id,
+        "device_id": device_id,
+    }
+    return await (await conn.execute(QUERIES["note_progress"], values)).fetchone() is not None
+
+
+async def note_success(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:
+    """The sync went well: connected, no reason, the previous refresh token is forgotten."""
+    await conn.execute(QUERIES["note_success"], {"id": connection_id, "next_sync_at": next_sync_at})
+
+
+async def note_failure(
+    conn: Connection,
+    loaded: Loaded,
+    *,
+    status: Status,
+    reason: str,
+    next_sync_at: datetime | None,
+    generation: int,
+) -> None:
+    """The sync failed; nothing is written where a reconnect has happened since ``generation``."""
+    values = {
+        "id": loaded.id,
+        "status": status,
+        "reason": reason,
+        "message": message_for(reason),
+        "next_sync_at": next_sync_at,
+        "failure_count": loaded.failure_count + 1,
+        "generation": generation,
+    }
+    await conn.execute(QUERIES["note_failure"], values)
+
+
+async def due(conn: Connection, most: int) -> list[str]:
+    """Ids of connections to sync now, by the database's clock."""
+    cursor = await conn.execute(QUERIES["due"], {"most": most})
+    return [row["connection_id"] for row in await cursor.fetchall()]
+
+
+async def own_connection(conn: Connection, connection_id: str) -> Row | None:
+    """As the person: id, person_id, provider, region of a connection that is theirs."""
+    cursor = await conn.execute(QUERIES["own_connection"], {"connection_id": connection_id})
+    return await cursor.fetchone()
+
+
+async def own_connections(
+    conn: Connection, *, person_id: str | None = None, connection_id: str | None = None
+) -> list[Row]:
+    """As the person: id and person_id of their connections that we sync."""
+    values = {"person_id": person_id, "connection_id": connection_id}
+    return await (await conn.execute(QUERIES["own_connections"], values)).fetchall()
+
+
+async def owns_person(conn: Connection, person_id: str) -> bool:
+    """As the person: whether this person belongs to the caller."""
+    cursor = await conn.execute(QUERIES["own_person"], {"person_id": person_id})
+    return await cursor.fetchone() is not None
+
+
+async def blank_tokens(conn: Connection, connection_id: str, person_id: str) -> None:
+    """Forget both tokens, and the previous one; a refresh under way cannot bring them back."""
+    await conn.execute(QUERIES["blank_tokens"], {"id": connection_id, "person_id": person_id})
+    await conn.execute(QUERIES["blank_previous_token"], {"id": connection_id})
+
+
+async def delete(conn: Connection, connection_id: str, person_id: str) -> int:
+    """Delete the row; its readings stay, unlinked. Returns how many those are."""
+    counted = await (await conn.execute(QUERIES["count_readings"], {"id": connection_id})).fetchone()
+    await conn.execute(QUERIES["delete_connection"], {"id": connection_id, "person_id": person_id})
+    return int(counted["readings"]) if counted else 0
+
+
+async def note_seal_broken(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:
+    """The stored tokens do not open with any key that we have."""
+    values = {"id": connection_id, "next_sync_at": next_sync_at, "message": message_for("seal_broken")}
+    await conn.execute(QUERIES["note_seal_broken"], values)

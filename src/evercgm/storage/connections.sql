@@ -1,0 +1,202 @@
+-- name: own_connection
+-- Proves that a connection is the person's own (run as the person); no row: not theirs.
+select c.id, c.person_id, c.provider::text as provider, s.region
+from public.cgm_connections c
+join public."Person" p on p.id = c.person_id
+left join cgm_private.sync_state s on s.connection_id = c.id
+where c.id = %(connection_id)s
+  and p."ownerId" = (select auth.uid())::text
+
+-- name: own_person
+-- Proves that a person belongs to the caller (run as the person).
+select p.id
+from public."Person" p
+where p.id = %(person_id)s
+  and p."ownerId" = (select auth.uid())::text
+
+-- name: own_connections
+-- The connections of one person of the caller's, or of all of them, that are ours to sync.
+select c.id, c.person_id
+from public.cgm_connections c
+join public."Person" p on p.id = c.person_id
+join cgm_private.sync_state s on s.connection_id = c.id
+where p."ownerId" = (select auth.uid())::text
+  and (%(person_id)s::text is null or c.person_id = %(person_id)s)
+  and (%(connection_id)s::text is null or c.id = %(connection_id)s)
+
+-- name: connection_of_person
+-- The row that a reconnect keeps.
+select c.id, s.vendor_account_id, s.region, s.connection_id is not null as ours
+from public.cgm_connections c
+left join cgm_private.sync_state s on s.connection_id = c.id
+where c.person_id = %(person_id)s
+  and c.provider = %(provider)s::"CGMProvider"
+for update of c
+
+-- name: insert_connection
+insert into public.cgm_connections
+  (id, person_id, provider, access_token, refresh_token, token_expires_at, status, updated_at)
+values
+  (%(id)s, %(person_id)s, %(provider)s::"CGMProvider", %(access)s, %(refresh)s,
+   %(expires_at)s::timestamptz at time zone 'UTC', 'connected', now() at time zone 'UTC')
+
+-- name: replace_tokens
+update public.cgm_connections
+set access_token = %(access)s,
+    refresh_token = %(refresh)s,
+    token_expires_at = %(expires_at)s::timestamptz at time zone 'UTC',
+    status = case when %(reconnected)s then 'connected' else status end,
+    error_message = case when %(reconnected)s then null else error_message end
+where id = %(id)s
+
+-- name: own_now
+-- Makes a connection ours, or begins it anew after a reconnect; the generation rises, so that a refresh
+-- that is under way cannot overwrite the new tokens. Another region or account begins its history anew.
+insert into cgm_private.sync_state
+  (connection_id, person_id, region, vendor_account_id, token_lifetime_s, next_sync_at, connected_at)
+values (%(id)s, %(person_id)s, %(region)s, %(account_id)s, %(lifetime_s)s, now(), now())
+on conflict (connection_id) do update
+set region = excluded.region,
+    vendor_account_id = coalesce(excluded.vendor_account_id, sync_state.vendor_account_id),
+    token_lifetime_s = excluded.token_lifetime_s,
+    next_sync_at = now(),
+    connected_at = now(),
+    generation = sync_state.generation + 1,
+    refresh_until = null,
+    previous_refresh_token = '',
+    failures_since = null,
+    failure_count = 0,
+    reason = null
+
+-- name: forget_cursor
+-- Used where a connection that was not ours becomes ours: a foreign cursor means none.
+update public.cgm_connections set sync_cursor = null where id = %(id)s
+
+-- name: load_for_sync
+-- All that one sync needs to know, tokens included (still sealed).
+select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
+       c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
+       c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
+       s.history_done_at, s.failure_count, s.reason, s.refresh_until > now() as refreshing
+from public.cgm_connections c
+join cgm_private.sync_state s on s.connection_id = c.id
+where c.id = %(id)s
+
+-- name: take_refresh_lease
+-- One refresher at a time over all machines, by the database's clock.
+update cgm_private.sync_state
+set refresh_until = now() + make_interval(secs => %(lease_s)s)
+where connection_id = %(id)s
+  and generation = %(generation)s
+  and (refresh_until is null or refresh_until <= now())
+returning connection_id
+
+-- name: advance_generation
+-- Compare-and-set: only who read this generation may store what it got.
+update cgm_private.sync_state
+set generation = generation + 1,
+    refresh_until = null,
+    token_lifetime_s = %(lifetime_s)s,
+    previous_refresh_token = %(previous)s
+where connection_id = %(id)s
+  and generation = %(generation)s
+returning connection_id
+
+-- name: drop_refresh_lease
+update cgm_private.sync_state
+set refresh_until = null
+where connection_id = %(id)s
+  and generation = %(generation)s
+
+-- name: note_progress
+-- Cursor, history mark and what was learnt, in the transaction that stored the readings. No row: it is gone.
+with state as (
+  update cgm_private.sync_state
+  set history_start = coalesce(%(history_start)s::timestamptz, history_start),
+      history_done_at = case when %(history_done)s then coalesce(history_done_at, now()) else history_done_at end,
+      vendor_account_id = coalesce(vendor_account_id, %(account_id)s::text)
+  where connection_id = %(id)s
+  returning connection_id
+)
+update public.cgm_connections c
+set sync_cursor = coalesce(%(sync_cursor)s::text, c.sync_cursor),
+    device_id = coalesce(%(device_id)s::text, c.device_id)
+from state
+where c.id = state.connection_id
+returning c.id
+
+-- name: note_success
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = %(next_sync_at)s,
+      failures_since = null,
+      failure_count = 0,
+      reason = null,
+      previous_refresh_token = ''
+  where connection_id = %(id)s
+  returning connection_id
+)
+update public.cgm_connections c
+set status = case when c.status = 'disconnected' then c.status else 'connected' end,
+    error_message = null,
+    last_sync_at = now() at time zone 'UTC'
+from state
+where c.id = state.connection_id
+
+-- name: note_failure
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = %(next_sync_at)s,
+      failures_since = coalesce(failures_since, now()),
+      failure_count = %(failure_count)s,
+      reason = %(reason)s
+  where connection_id = %(id)s
+    and generation = %(generation)s
+  returning connection_id
+)
+update public.cgm_connections c
+set status = case when c.status = 'disconnected' then c.status else %(status)s::"CGMConnectionStatus" end,
+    error_message = %(message)s
+from state
+where c.id = state.connection_id
+
+-- name: due
+-- Connections whose time has come, and those with a run that somebody asked for; longest overdue first.
+select s.connection_id
+from cgm_private.sync_state s
+join public.cgm_connections c on c.id = s.connection_id
+where s.next_sync_at <= now()
+  and c.status in ('connected', 'error')
+union
+select r.connection_id
+from cgm_private.sync_runs r
+where r.state <> 'done'
+limit %(most)s
+
+-- name: count_readings
+select count(*) as readings from public.glucose_readings where cgm_connection_id = %(id)s
+
+-- name: blank_tokens
+update public.cgm_connections
+set access_token = '', refresh_token = '', status = 'disconnected'
+where id = %(id)s and person_id = %(person_id)s
+
+-- name: blank_previous_token
+update cgm_private.sync_state
+set previous_refresh_token = '', generation = generation + 1, refresh_until = null
+where connection_id = %(id)s
+
+-- name: delete_connection
+delete from public.cgm_connections where id = %(id)s and person_id = %(person_id)s
+
+-- name: note_seal_broken
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = %(next_sync_at)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
+  where connection_id = %(id)s
+  returning connection_id
+)
+update public.cgm_connections c
+set status = 'error', error_message = %(message)s
+from state
+where c.id = state.connection_id

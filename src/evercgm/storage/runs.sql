@@ -1,0 +1,71 @@
+-- name: open_run
+-- The run that is queued or running for a connection, if any.
+select id, connection_id, trigger, state, window_from, window_to
+from cgm_private.sync_runs
+where connection_id = %(connection_id)s
+  and state <> 'done'
+
+-- name: last_start
+-- Seconds since the last run of a connection was asked for by a person, by the database's clock.
+select extract(epoch from now() - max(coalesce(started_at, requested_at)))::float8 as seconds
+from cgm_private.sync_runs
+where connection_id = %(connection_id)s
+  and trigger = 'person'
+
+-- name: insert_run
+-- One open run per connection: where there is one already, nothing is made.
+insert into cgm_private.sync_runs (id, connection_id, person_id, trigger, state, window_from, window_to)
+values (%(id)s, %(connection_id)s, %(person_id)s, %(trigger)s, 'queued', %(window_from)s, %(window_to)s)
+on conflict do nothing
+returning id, connection_id, trigger, state, window_from, window_to
+
+-- name: start_run
+-- A redelivered job resumes the same row and counts its starts there.
+update cgm_private.sync_runs
+set state = 'running',
+    job_id = coalesce(%(job_id)s::bigint, job_id),
+    starts = starts + 1,
+    started_at = coalesce(started_at, now())
+where id = %(id)s
+  and state <> 'done'
+returning starts
+
+-- name: count_batch
+-- Progress of a running sync, in the transaction that stored the batch.
+update cgm_private.sync_runs
+set fetched = fetched + %(fetched)s,
+    inserted = inserted + %(inserted)s,
+    updated = updated + %(updated)s,
+    rejected = rejected + %(rejected)s
+where id = %(id)s
+
+-- name: finish_run
+update cgm_private.sync_runs
+set state = 'done', outcome = %(outcome)s, reason = %(reason)s, finished_at = now()
+where id = %(id)s
+  and state <> 'done'
+returning outcome, trigger, fetched, inserted, updated, rejected
+
+-- name: forget_quiet_runs
+-- Of scheduled runs that found nothing, in a row, only the last is kept; beyond 90 days none.
+delete from cgm_private.sync_runs old
+where old.connection_id = %(connection_id)s
+  and old.state = 'done'
+  and old.id <> %(id)s
+  and (
+    old.requested_at < now() - interval '90 days'
+    or (
+      old.outcome = 'nothing_new'
+      and old.trigger = 'schedule'
+      and old.finished_at > coalesce(
+        (
+          select max(kept.finished_at)
+          from cgm_private.sync_runs kept
+          where kept.connection_id = %(connection_id)s
+            and kept.state = 'done'
+            and not (kept.outcome = 'nothing_new' and kept.trigger = 'schedule')
+        ),
+        '-infinity'
+      )
+    )
+  )
