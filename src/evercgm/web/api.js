@@ -1,0 +1,93 @@
+// The REST API as functions. It knows addresses and answers; it shows nothing.
+
+const BASE = '/api/metabolic/cgm';
+const PATIENCE_MS = 20_000;
+const PAGE_OF_READINGS = 1000;
+const PAGES_AT_MOST = 40;
+
+/** An answer that says no. `detail` is a sentence for people; `retryAfter` is in seconds or null. */
+export class Problem extends Error {
+  constructor(status, body, retryAfter) {
+    super(body.detail || body.title || `The service answered ${status}.`);
+    this.name = 'Problem';
+    this.status = status;
+    this.code = body.code || '';
+    this.detail = this.message;
+    this.requestId = body.request_id || '';
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The service could not be reached, or did not answer in time. */
+export class Unreachable extends Error {}
+
+async function call(method, address, body) {
+  let answer;
+  try {
+    answer = await fetch(address, {
+      method,
+      credentials: 'same-origin',
+      cache: 'no-cache',
+      headers: body === undefined
+        ? { Accept: 'application/json' }
+        : { Accept: 'application/json', 'Content-Type': 'application/json' },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    if (answer.status === 204) return null;
+    if (answer.ok) return await answer.json();
+  } catch (error) {
+    throw new Unreachable(String(error));
+  }
+  const seconds = Number.parseInt(answer.headers.get('Retry-After') ?? '', 10);
+  throw new Problem(
+    answer.status,
+    await answer.json().catch(() => ({})),
+    Number.isFinite(seconds) ? seconds : null,
+  );
+}
+
+const query = (fields) => new URLSearchParams(fields).toString();
+
+export const session = () => call('GET', `${BASE}/session`);
+export const signOut = () => call('POST', `${BASE}/session/sign-out`);
+export const providers = async () => (await call('GET', `${BASE}/providers`)).providers;
+export const connections = async (personId) =>
+  (await call('GET', `${BASE}/connections?${query({ person_id: personId })}`)).connections;
+export const connection = (id) => call('GET', `${BASE}/connections/${encodeURIComponent(id)}`);
+export const disconnect = (id) => call('DELETE', `${BASE}/connections/${encodeURIComponent(id)}`);
+export const startLogin = (provider, personId, region) =>
+  call('POST', `${BASE}/${encodeURIComponent(provider)}/oauth`, { person_id: personId, region });
+export const confirmAccount = (attempt) => call('POST', `${BASE}/dexcom/confirm`, { attempt });
+export const syncNow = async (connectionId) =>
+  (await call('POST', `${BASE}/sync`, { connection_id: connectionId })).runs;
+export const syncs = async (connectionId) =>
+  (await call('GET', `${BASE}/syncs?${query({ connection_id: connectionId })}`)).syncs;
+
+/** The newest reading of a person, or null. */
+export async function newestReading(personId) {
+  const answer = await call('GET', `${BASE}/readings?${query({ person_id: personId, limit: 1 })}`);
+  return answer.readings[0] ?? null;
+}
+
+/** All readings of a person from an instant (Date) on, newest first; follows the pages. */
+export async function readingsSince(personId, from) {
+  const all = [];
+  let address = `${BASE}/readings?${query({
+    person_id: personId,
+    from: from.toISOString(),
+    limit: PAGE_OF_READINGS,
+  })}`;
+  for (let page = 0; address && page < PAGES_AT_MOST; page += 1) {
+    const answer = await call('GET', address);
+    all.push(...answer.readings);
+    address = answer.next ? ownAddress(answer.next) : null;
+  }
+  return all;
+}
+
+/** A link of the service, as a path on the origin that this page came from. */
+function ownAddress(link) {
+  const url = new URL(link, new URL(`${BASE}/readings`, location.href));
+  return url.pathname + url.search;
+}

@@ -1,0 +1,198 @@
+// The glucose chart: one uPlot, coloured by the tokens of style.css. It draws a line and fetches nothing.
+
+import uPlot from './vendor/uPlot.esm.js';
+import { TARGET } from './readings.js';
+import { clock, day, dayAndClock } from './words.js';
+
+const DAY_S = 24 * 3600;
+const EMPTY = { times: [], values: [], flags: [], gaps: 0, points: 0 };
+const MARKS = [40, 70, 120, 180, 250, 300, 350, 400];
+const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
+
+/** Makes the chart in `frame`. `onPoint(text)` gets the words for the point under the pointer, or ''. */
+export function makeChart(frame, onPoint) {
+  let line = EMPTY;
+  let window_ = { from: 0, to: 1 };
+  let colours = readColours();
+  const plot = new uPlot(options(), [[], []], frame);
+
+  function options() {
+    return {
+      ...size(frame),
+      padding: [10, 8, 0, 0],
+      legend: { show: false },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        points: { size: 10, width: 2, fill: () => colours.surface, stroke: (u, s) => pointColour(u.cursor.idxs[s]) },
+      },
+      scales: {
+        x: { time: true, range: () => [window_.from, window_.to] },
+        y: { range: () => valueRange(line.values) },
+      },
+      axes: [
+        {
+          font: FONT,
+          stroke: () => colours.muted,
+          space: 64,
+          size: 32,
+          gap: 6,
+          grid: { show: false },
+          ticks: { stroke: () => colours.grid, size: 5, width: 1 },
+          incrs: [1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, DAY_S, 2 * DAY_S, 3 * DAY_S, 7 * DAY_S],
+          values: (u, splits, axis, space, step) => splits.map((at) => timeLabel(at, step)),
+        },
+        {
+          font: FONT,
+          stroke: () => colours.muted,
+          size: 44,
+          gap: 6,
+          splits: (u, axis, low, high) => MARKS.filter((mark) => mark >= low && mark <= high),
+          grid: { stroke: () => colours.grid, width: 1 },
+          ticks: { show: false },
+        },
+      ],
+      series: [
+        {},
+        {
+          width: 2,
+          spanGaps: false,
+          stroke: (u) => byRange(u),
+          points: { show: true, size: 5, width: 0, fill: (u) => byRange(u), stroke: (u) => byRange(u), filter: pointsToDraw },
+        },
+      ],
+      hooks: { drawClear: [drawBand], draw: [drawFlagged], setCursor: [tell] },
+    };
+  }
+
+  function pointColour(index) {
+    const value = line.values[index];
+    if (value == null) return colours.line;
+    if (value > TARGET.high) return colours.high;
+    return value < TARGET.low ? colours.low : colours.line;
+  }
+
+  /** The line's paint: one colour within the target, one above, one below, cut at the limits. */
+  function byRange(u) {
+    const { top, height } = u.bbox;
+    const high = (u.valToPos(TARGET.high, 'y', true) - top) / height;
+    const low = (u.valToPos(TARGET.low, 'y', true) - top) / height;
+    if (!(high >= 0 && low <= 1 && high < low)) return colours.line;
+    const paint = u.ctx.createLinearGradient(0, top, 0, top + height);
+    for (const [from, to, colour] of [[0, high, colours.high], [high, low, colours.line], [low, 1, colours.low]]) {
+      paint.addColorStop(from, colour);
+      paint.addColorStop(to, colour);
+    }
+    return paint;
+  }
+
+  /** Dots for all readings where there is room, else only for those that no line reaches. */
+  function pointsToDraw(u) {
+    const shown = [];
+    const roomy = u.width / ((window_.to - window_.from) / 300) > 2.8;
+    line.values.forEach((value, index) => {
+      const alone = line.values[index - 1] == null && line.values[index + 1] == null;
+      if (value !== null && (roomy || alone)) shown.push(index);
+    });
+    return shown;
+  }
+
+  function drawBand(u) {
+    const { left, width } = u.bbox;
+    const top = u.valToPos(TARGET.high, 'y', true);
+    const bottom = u.valToPos(TARGET.low, 'y', true);
+    if (!(bottom > top)) return;
+    u.ctx.save();
+    u.ctx.fillStyle = colours.band;
+    u.ctx.fillRect(left, top, width, bottom - top);
+    u.ctx.restore();
+  }
+
+  /** Triangles where the sensor said only "below" or "above what I measure". */
+  function drawFlagged(u) {
+    const half = 5 * devicePixelRatio;
+    u.ctx.save();
+    line.flags.forEach((flag, index) => {
+      const at = line.times[index];
+      if (!flag || at < window_.from || at > window_.to) return;
+      const x = u.valToPos(at, 'x', true);
+      const y = u.valToPos(line.values[index], 'y', true);
+      const down = flag === 'low' ? 1 : -1;
+      u.ctx.beginPath();
+      u.ctx.moveTo(x - half, y - down * half);
+      u.ctx.lineTo(x + half, y - down * half);
+      u.ctx.lineTo(x, y + down * half);
+      u.ctx.closePath();
+      u.ctx.fillStyle = flag === 'low' ? colours.low : colours.high;
+      u.ctx.strokeStyle = colours.surface;
+      u.ctx.lineWidth = 1.5 * devicePixelRatio;
+      u.ctx.fill();
+      u.ctx.stroke();
+    });
+    u.ctx.restore();
+  }
+
+  function tell(u) {
+    const index = u.cursor.idx;
+    const value = index == null ? null : line.values[index];
+    if (value == null || u.cursor.left < 0) return onPoint('');
+    const flag = line.flags[index];
+    const words = flag ? (flag === 'low' ? 'below the sensor’s range' : 'above the sensor’s range') : `${Math.round(value)} mg/dL`;
+    return onPoint(`${dayAndClock(new Date(line.times[index] * 1000))} · ${words}`);
+  }
+
+  function recolour() {
+    colours = readColours();
+    plot.redraw(false, true);
+  }
+
+  new ResizeObserver(() => {
+    const next = size(frame);
+    if (next.width !== plot.width || next.height !== plot.height) plot.setSize(next);
+  }).observe(frame);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
+
+  return {
+    /** Shows a line (readings.js `asLine`) between two instants in seconds. */
+    show(nextLine, from, to) {
+      line = nextLine;
+      window_ = { from, to };
+      plot.setData([line.times, line.values]);
+      frame.dataset.points = String(line.points);
+      frame.dataset.gaps = String(line.gaps);
+    },
+    data: () => ({ times: [...line.times], values: [...line.values] }),
+  };
+}
+
+function size(frame) {
+  return { width: Math.max(200, Math.floor(frame.clientWidth)), height: Math.max(180, Math.floor(frame.clientHeight)) };
+}
+
+/** From 40 (30 where something is that low) to the next fifty above the highest, at least 250. */
+function valueRange(values) {
+  const real = values.filter((value) => value !== null);
+  const lowest = real.reduce((a, b) => Math.min(a, b), 70);
+  const highest = real.reduce((a, b) => Math.max(a, b), 230);
+  return [lowest < 50 ? 30 : 40, Math.ceil((highest + 5) / 50) * 50];
+}
+
+function timeLabel(seconds, step) {
+  const date = new Date(seconds * 1000);
+  const midnight = date.getHours() === 0 && date.getMinutes() === 0;
+  return midnight || step >= DAY_S ? day(date) : clock(date);
+}
+
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  const token = (name) => style.getPropertyValue(`--${name}`).trim();
+  return {
+    line: token('chart-line'),
+    high: token('chart-high'),
+    low: token('chart-low'),
+    band: token('chart-band'),
+    grid: token('chart-grid'),
+    muted: token('ink-quiet'),
+    surface: token('surface'),
+  };
+}

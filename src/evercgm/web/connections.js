@@ -1,0 +1,246 @@
+// The cards of connections: status in words, sync, disconnect, connect. Cards are kept and filled again,
+// so that focus and open histories survive a refresh.
+
+import * as api from './api.js';
+import * as words from './words.js';
+
+const RUNS_SHOWN = 8;
+const BY_CONSENT_PAGE = new Set(['dexcom']);
+const byId = (id) => document.getElementById(id);
+const part = (card, name) => card.querySelector(`[data-part="${name}"]`);
+
+function fromTemplate(id) {
+  return byId(id).content.firstElementChild.cloneNode(true);
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * Makes the list of cards. `host` gives `providers()` (the last answer), `refresh()` (now), `notice(kind,
+ * text)` and `failed(error)`, which turns an error into a sentence.
+ */
+export function makeConnections(host) {
+  const cards = new Map();
+  const connectCards = new Map();
+  const dialog = makeDialog(host);
+
+  function show(connections, syncsById, personId, now) {
+    keepOnly(cards, new Set(connections.map((connection) => connection.id)));
+    for (const connection of connections) {
+      const card = cards.get(connection.id) ?? makeCard(connection, host, dialog);
+      if (!cards.has(connection.id)) {
+        cards.set(connection.id, card);
+        byId('connections').append(card.element);
+      }
+      card.fill(connection, syncsById.get(connection.id) ?? [], now);
+    }
+    showConnect(connections, personId);
+  }
+
+  function showConnect(connections, personId) {
+    const taken = new Set(connections.map((connection) => connection.provider));
+    const offered = host.providers().filter(
+      (provider) => BY_CONSENT_PAGE.has(provider.id) && !taken.has(provider.id),
+    );
+    keepOnly(connectCards, new Set(offered.map((provider) => `${personId}/${provider.id}`)));
+    for (const provider of offered) {
+      const key = `${personId}/${provider.id}`;
+      if (connectCards.has(key)) continue;
+      const card = makeConnectCard(provider, personId, host);
+      connectCards.set(key, card);
+      byId('connect').append(card.element);
+    }
+  }
+
+  return { show };
+}
+
+function keepOnly(cards, wanted) {
+  for (const [key, card] of cards) {
+    if (wanted.has(key)) continue;
+    card.element.remove();
+    cards.delete(key);
+  }
+}
+
+function makeCard(first, host, dialog) {
+  const element = fromTemplate('connection-template');
+  const title = part(element, 'title');
+  title.id = `connection-${first.id}`;
+  element.setAttribute('aria-labelledby', title.id);
+  let connection = first;
+  let asked = false;
+
+  const name = () => nameOf(host.providers(), connection.provider);
+  const hint = (text) => say(part(element, 'hint'), text);
+
+  part(element, 'sync').addEventListener('click', async () => {
+    asked = true;
+    hint('');
+    working(element, true);
+    try {
+      await api.syncNow(connection.id);
+      await host.refresh();
+    } catch (error) {
+      hint(tooSoon(error) ?? host.failed(error));
+    } finally {
+      asked = false;
+      await host.refresh();
+    }
+  });
+  part(element, 'disconnect').addEventListener('click', () => dialog.ask(connection, name()));
+  part(element, 'reconnect').addEventListener('click', (event) =>
+    goToVendor(event.currentTarget, connection.provider, connection.person_id, connection.region, host, hint));
+
+  function fill(next, runs, now) {
+    connection = next;
+    say(title, titleOf(host.providers(), connection));
+    const status = part(element, 'status');
+    say(status, words.status(connection.status));
+    status.dataset.status = connection.status;
+    const message = connection.status === 'connected' ? lateWords(connection, now) : words.statusMessage(connection);
+    say(part(element, 'message'), message);
+    part(element, 'message').hidden = message === '';
+    fillFacts(connection, now);
+    const mendable = connection.status === 'expired' || connection.reason === 'not_adopted';
+    part(element, 'reconnect').hidden = !(mendable && BY_CONSENT_PAGE.has(connection.provider));
+    part(element, 'sync').hidden = connection.status === 'expired' || connection.status === 'disconnected';
+    working(element, asked || runs.some((run) => run.state === 'queued' || run.state === 'running'));
+    fillHistory(part(element, 'history'), runs);
+  }
+
+  function fillFacts(facts, now) {
+    say(part(element, 'newest'), facts.newest_reading_at ? words.ago(new Date(facts.newest_reading_at), now) : 'none yet');
+    say(part(element, 'last-sync'), facts.last_sync_at ? words.ago(new Date(facts.last_sync_at), now) : 'not yet');
+    const next = facts.next_sync_at && facts.status !== 'expired' && facts.status !== 'disconnected';
+    say(part(element, 'next-sync'), next ? words.ahead(new Date(facts.next_sync_at), now) : 'not planned');
+    say(part(element, 'device'), facts.device_id ?? '');
+    part(element, 'device-row').hidden = !facts.device_id;
+  }
+
+  return { element, fill };
+}
+
+function working(element, busy) {
+  const button = part(element, 'sync');
+  button.setAttribute('aria-disabled', String(busy));
+  button.disabled = busy;
+  say(button, busy ? 'Syncing…' : 'Sync now');
+}
+
+function lateWords(connection, now) {
+  if (connection.freshness !== 'stale' || !connection.newest_reading_at) return '';
+  return `Nothing new for ${words.span(now - Date.parse(connection.newest_reading_at))}. Check the sensor and the vendor’s app.`;
+}
+
+function fillHistory(list, runs) {
+  const shown = runs.slice(0, RUNS_SHOWN).map((run) => {
+    const at = run.started_at ?? run.finished_at;
+    return [run.outcome ?? run.state, at ? words.dayAndClock(new Date(at)) : '', words.sync(run)];
+  });
+  const print = JSON.stringify(shown);
+  if (list.dataset.print === print) return;
+  list.dataset.print = print;
+  list.replaceChildren(...(shown.length ? shown.map(historyLine) : [historyLine(['', '', 'No sync yet'])]));
+}
+
+function historyLine([outcome, when, text]) {
+  const item = document.createElement('li');
+  item.dataset.outcome = outcome;
+  const time = document.createElement('span');
+  time.textContent = when;
+  const what = document.createElement('span');
+  what.textContent = text;
+  item.append(time, what);
+  return item;
+}
+
+function makeConnectCard(provider, personId, host) {
+  const element = fromTemplate('connect-template');
+  const button = part(element, 'connect');
+  const regions = part(element, 'region');
+  const ready = provider.configured && provider.regions.length > 0;
+  say(part(element, 'title'), provider.name);
+  say(part(element, 'text'), ready ? connectWords(provider) : `${provider.name} is not set up on this service yet. Whoever runs it can add its credentials.`);
+  say(button, `Connect ${provider.name}`);
+  button.dataset.test = `connect-${provider.id}`;
+  button.parentElement.hidden = !ready;
+  part(element, 'region-row').hidden = provider.regions.length < 2;
+  regions.id = `region-${provider.id}`;
+  part(element, 'region-label').htmlFor = regions.id;
+  for (const region of provider.regions) regions.append(new Option(region.name, region.id));
+  button.addEventListener('click', () =>
+    goToVendor(button, provider.id, personId, regions.value, host, (text) => say(part(element, 'hint'), text)));
+  return { element };
+}
+
+function connectWords(provider) {
+  const delays = new Set(provider.regions.map((region) => region.delay).filter(Boolean));
+  const delay = delays.size === 1 ? ` Readings arrive with a delay of ${[...delays][0]}.` : '';
+  return `You sign in at ${provider.name} and give your consent there. We never see your password.${delay}`;
+}
+
+async function goToVendor(button, provider, personId, region, host, hint) {
+  button.disabled = true;
+  hint('');
+  try {
+    const answer = await api.startLogin(provider, personId, region);
+    location.assign(answer.authorization_url);
+  } catch (error) {
+    button.disabled = false;
+    hint(host.failed(error));
+  }
+}
+
+function makeDialog(host) {
+  const dialog = byId('disconnect-dialog');
+  let asked = null;
+
+  async function ask(connection, name) {
+    asked = { connection, name };
+    byId('disconnect-title').textContent = `Disconnect ${name}?`;
+    byId('disconnect-kept').textContent = words.kept(null);
+    byId('disconnect-gone').textContent = `The stored access is deleted, and no new readings arrive until you connect ${name} again.`;
+    byId('disconnect-hint').textContent = '';
+    byId('disconnect-yes').disabled = false;
+    dialog.showModal();
+    byId('disconnect-no').focus();
+    const one = await api.connection(connection.id).catch(() => null);
+    const total = one?.readings?.total;
+    if (asked?.connection === connection && Number.isFinite(total)) byId('disconnect-kept').textContent = words.kept(total);
+  }
+
+  byId('disconnect-no').addEventListener('click', () => dialog.close());
+  dialog.addEventListener('close', () => { asked = null; });
+  byId('disconnect-yes').addEventListener('click', async () => {
+    const { connection, name } = asked;
+    byId('disconnect-yes').disabled = true;
+    try {
+      const answer = await api.disconnect(connection.id);
+      dialog.close();
+      host.notice('good', words.disconnected(name, answer));
+    } catch (error) {
+      byId('disconnect-hint').textContent = host.failed(error);
+      byId('disconnect-yes').disabled = false;
+    }
+    await host.refresh();
+  });
+  return { ask };
+}
+
+function tooSoon(error) {
+  if (!(error instanceof api.Problem) || error.status !== 429) return null;
+  return error.retryAfter ? `Synced a moment ago. Again possible in ${error.retryAfter} s.` : error.detail;
+}
+
+function nameOf(providers, id) {
+  return providers.find((provider) => provider.id === id)?.name ?? id;
+}
+
+function titleOf(providers, connection) {
+  const provider = providers.find((one) => one.id === connection.provider);
+  const region = provider?.regions.length > 1 && provider.regions.find((one) => one.id === connection.region);
+  return region ? `${provider.name}, ${region.name}` : nameOf(providers, connection.provider);
+}

@@ -1,0 +1,108 @@
+// What the page says: times, trends and states in words. Plain functions, no document.
+
+const TRENDS = {
+  doubleUp: 'rising very fast',
+  singleUp: 'rising fast',
+  fortyFiveUp: 'rising',
+  flat: 'steady',
+  fortyFiveDown: 'falling',
+  singleDown: 'falling fast',
+  doubleDown: 'falling very fast',
+};
+
+const STATUSES = {
+  connected: 'Connected',
+  error: 'Having trouble',
+  expired: 'Sign in again',
+  disconnected: 'Paused',
+};
+
+const MESSAGES = {
+  error: 'Something is in the way. We keep trying; you need not do anything.',
+  expired: 'The vendor no longer lets us in. Reconnect to go on; no reading is lost.',
+  disconnected: 'No readings are fetched while this is paused.',
+};
+
+const OUTCOMES = { nothing_new: 'nothing new', failed: 'did not work', cancelled: 'stopped' };
+
+const RETURNS = {
+  connected: ['good', 'Connected. Your readings are coming in.'],
+  denied: ['plain', 'You did not give consent, nothing was connected.'],
+  confirm: ['plain', 'This is another account than the one that was connected before. Nothing has changed yet.'],
+};
+
+const RETURN_ERRORS = {
+  bad_state: 'That sign-in link was old or already used. Start again.',
+  vendor_unavailable: 'The vendor did not answer. Nothing has changed; try again in a few minutes.',
+};
+
+// English words, with the reader's own choice between 24 and 12 hours.
+const { hourCycle } = new Intl.DateTimeFormat(undefined, { hour: 'numeric' }).resolvedOptions();
+const format = (fields) => new Intl.DateTimeFormat('en', { hourCycle, ...fields });
+const CLOCK = format({ hour: hourCycle === 'h12' || hourCycle === 'h11' ? 'numeric' : '2-digit', minute: '2-digit' });
+const DAY = format({ weekday: 'short', day: 'numeric' });
+const DAY_AND_CLOCK = format({ weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+
+export const clock = (date) => CLOCK.format(date);
+export const day = (date) => DAY.format(date);
+export const dayAndClock = (date) => DAY_AND_CLOCK.format(date);
+
+/** The arrow's words, or '' where the vendor gave none. */
+export const trend = (name) => TRENDS[name] ?? '';
+export const status = (name) => STATUSES[name] ?? name;
+export const statusMessage = (connection) => connection.message || MESSAGES[connection.status] || '';
+
+/** A length of time in ms, rounded down to what people say: "4 min", "3 h", "2 days". */
+export function span(milliseconds) {
+  const minutes = Math.floor(Math.max(0, milliseconds) / 60_000);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h`;
+  return `${Math.floor(hours / 24)} days`;
+}
+
+export function ago(date, now) {
+  const age = now - date;
+  return age < 60_000 ? 'just now' : `${span(age)} ago`;
+}
+
+export function ahead(date, now) {
+  const wait = date - now;
+  return wait < 30_000 ? 'any moment' : `in ${span(wait + 30_000)}`;
+}
+
+/** A reading's figure; what lies beyond the sensor has no number. */
+export function figure(reading) {
+  if (reading.flag === 'low') return 'Low';
+  if (reading.flag === 'high') return 'High';
+  return reading.unit === 'mmol/L' ? reading.value.toFixed(1) : String(Math.round(reading.value));
+}
+
+/** One sync as one line without its time. */
+export function sync(run) {
+  if (run.state === 'queued') return 'waiting for its turn';
+  if (run.state === 'running') return 'running now';
+  if (run.outcome !== 'succeeded') return OUTCOMES[run.outcome] ?? run.outcome ?? 'done';
+  const parts = [`${run.inserted} new`];
+  if (run.updated) parts.push(`${run.updated} corrected`);
+  if (run.rejected) parts.push(`${run.rejected} not readable`);
+  return parts.join(', ');
+}
+
+/** The kind (good, plain, bad) and sentence for what a consent page sent back. */
+export function returned(result, code) {
+  if (result === 'error') return ['bad', RETURN_ERRORS[code] ?? 'Connecting did not work, nothing was changed. Start again.'];
+  return RETURNS[result] ?? null;
+}
+
+/** What the disconnect dialog promises. `total` is the number of readings, or null if not known. */
+export function kept(total) {
+  if (total === null) return 'Your readings stay.';
+  if (total === 0) return 'There are no readings from this connection yet.';
+  return total === 1 ? 'Your 1 reading stays.' : `Your ${total.toLocaleString('en')} readings stay.`;
+}
+
+export function disconnected(name, answer) {
+  const revoked = answer.vendor_revoked ? '' : ` To be thorough, you can also remove evercgm in your ${name} account.`;
+  return `${name} is disconnected. ${kept(answer.readings_kept)} The stored access is deleted.${revoked}`;
+}
