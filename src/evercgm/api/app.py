@@ -1,0 +1,83 @@
+"""The REST door put together: routers, headers, errors, and the page's files."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
+
+import evercgm
+from evercgm.api import (
+    connect_routes,
+    connections_routes,
+    error_responses,
+    health_routes,
+    providers_routes,
+    readings_routes,
+    session_routes,
+    sync_routes,
+)
+from evercgm.api.headers import Headed, content_security_policy
+from evercgm.api.origins import origin_of, origins_of, with_siblings
+from evercgm.runtime import Runtime
+
+BASE = "/api/metabolic/cgm"
+WEB = Path(evercgm.__file__).parent / "web"
+
+
+class Assets(StaticFiles):
+    """The page's files: kept by the browser, but asked about each time."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The ASGI app for one runtime; opens and closes nothing itself."""
+    app = FastAPI(
+        title="evercgm",
+        version="0.1.0",
+        summary="Connects people's continuous glucose monitors, and gives their readings.",
+        docs_url=None,
+        redoc_url=None,
+        responses=error_responses.PROBLEMS,
+    )
+    app.state.runtime = runtime
+    error_responses.install(app)
+    for module in (
+        connect_routes, connections_routes, readings_routes, sync_routes, providers_routes, session_routes,
+    ):  # fmt: skip
+        app.include_router(module.router, prefix=BASE)
+    for router in (health_routes.router, connect_routes.pages, session_routes.pages):
+        app.include_router(router)
+    app.add_api_route("/", _index, include_in_schema=False)
+    app.mount("/assets", Assets(directory=WEB, check_dir=False))
+    _add_layers(app, runtime)
+    return app
+
+
+async def _index() -> FileResponse:
+    return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def _add_layers(app: FastAPI, runtime: Runtime) -> None:
+    """The last one added is the outermost."""
+    public_url = runtime.settings.public_url
+    foreign = origins_of(runtime.settings.allowed_origins) - {origin_of(public_url)}
+    if foreign:
+        # Other origins come with a Bearer token, never with our cookie.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(foreign),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
+    vendors = with_siblings(origins_of(item.base_url for item in runtime.vendors.apps.values()))
+    policy = content_security_policy(vendors)
+    app.add_middleware(Headed, policy=policy, https=public_url.startswith("https://"))

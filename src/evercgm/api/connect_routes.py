@@ -1,0 +1,151 @@
+"""Connecting: begin, the hand-over page, and where the vendor sends the browser back to."""
+
+from typing import Literal
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from evercgm.actions import connect
+from evercgm.api.caller import Changing, Wired, is_https, refuse_foreign_form, session_owner_of
+from evercgm.api.fields import Id, PathToken, Told
+from evercgm.api.origins import origin_of, origins_of
+from evercgm.api.pages import button_page, sorry_page
+from evercgm.core.errors import BadInput, NotYours
+from evercgm.runtime import Runtime
+from evercgm.storage import views
+
+pages = APIRouter(include_in_schema=False)
+router = APIRouter(tags=["connect"])
+BINDING_COOKIE = "evercgm_binding"
+BINDING_LIFETIME_S = 600
+LONGEST_QUERY_VALUE = 4096
+
+
+class OAuthRequest(BaseModel):
+    """``return_to``: where the browser ends, at an allowed origin; default our own page."""
+
+    model_config = ConfigDict(extra="forbid")
+    region: Literal["us", "eu", "jp", "sandbox"]
+    person_id: Id | None = None
+    return_to: str | None = Field(None, max_length=2000)
+
+
+class OAuthBegun(BaseModel):
+    """Open ``authorization_url`` in the browser that the person will use; it works once."""
+
+    authorization_url: str
+    expires_at: Told
+
+
+@router.post("/dexcom/oauth")
+async def begin_dexcom(body: OAuthRequest, runtime: Wired, caller: Changing) -> OAuthBegun:
+    """Begin to connect a Dexcom account: the address of a one-time page of ours."""
+    return_to = _allowed_return(runtime, body.return_to)
+    handover = await connect.begin(
+        runtime.db,
+        runtime.vendors,
+        caller,
+        person_id=await views.chosen_person(runtime.db, caller, body.person_id),
+        route="dexcom",
+        region=body.region,
+        return_to=return_to,
+    )
+    url = f"{runtime.settings.public_url}/connect/{handover.token}"
+    return OAuthBegun(authorization_url=url, expires_at=handover.expires_at)
+
+
+@router.get("/dexcom/callback", status_code=303, response_class=Response)
+async def dexcom_callback(request: Request, runtime: Wired) -> Response:
+    """The vendor sends the browser here; it goes on to ``return_to`` with ``cgm`` and ``code``."""
+    finished = await connect.finish(
+        runtime.db,
+        runtime.vendors,
+        state=_value(request, "state"),
+        code=_value(request, "code"),
+        error=_value(request, "error"),
+        binding=request.cookies.get(BINDING_COOKIE),
+        session_owner=await session_owner_of(request),
+    )
+    target = finished.return_to or _home(runtime)
+    response = RedirectResponse(_with_outcome(target, finished.outcome, finished.code), 303)
+    response.delete_cookie(BINDING_COOKIE, path=_callback_path(runtime), httponly=True, samesite="lax")
+    return response
+
+
+@pages.get("/connect/{token}")
+async def show_handover(token: PathToken, request: Request, runtime: Wired) -> Response:
+    """Goes on at once in the owner's own session; else a page that names the person, not used up."""
+    try:
+        view = await connect.preview(runtime.db, runtime.vendors, token)
+        if await session_owner_of(request) == view.owner_id:
+            return await _go(runtime, token)
+    except NotYours:
+        return _used()
+    text = (
+        f"You are about to connect the account of {view.person_label} at {view.provider_title}, "
+        f"{view.region_title}. You sign in at the vendor; we never see the password."
+    )
+    return button_page(f"Connect {view.provider_title}", text, "Go on", f"/connect/{token}")
+
+
+@pages.post("/connect/{token}")
+async def use_handover(token: PathToken, request: Request, runtime: Wired) -> Response:
+    """The click: uses the hand-over up and goes to the vendor."""
+    refuse_foreign_form(request)
+    try:
+        return await _go(runtime, token)
+    except NotYours:
+        return _used()
+
+
+async def _go(runtime: Runtime, token: str) -> Response:
+    consent = await connect.go(runtime.db, runtime.vendors, token)
+    response = RedirectResponse(consent.url, 303)
+    response.set_cookie(
+        BINDING_COOKIE,
+        consent.binding,
+        max_age=BINDING_LIFETIME_S,
+        path=_callback_path(runtime),
+        httponly=True,
+        samesite="lax",
+        secure=is_https(runtime),
+    )
+    return response
+
+
+def _used() -> Response:
+    text = "It has been used or is too old. Nothing was changed; press Connect on your page once more."
+    return sorry_page(404, "This link no longer works", text)
+
+
+def _callback_path(runtime: Runtime) -> str:
+    """The path that the browser will come back to: behind a proxy it may be another than ours."""
+    return quote(urlsplit(runtime.settings.dexcom_redirect_uri).path or "/", safe="/-._~%")
+
+
+def _home(runtime: Runtime) -> str:
+    return f"{runtime.settings.public_url}/"
+
+
+def _allowed_return(runtime: Runtime, address: str | None) -> str:
+    """Raises BadInput(return_to): no plain http(s) address, or its origin is not on the list."""
+    if address is None:
+        return _home(runtime)
+    origin = origin_of(address)
+    if origin is None or origin not in origins_of(runtime.settings.return_origins):
+        raise BadInput("return_to", "give an http(s) address at an allowed origin, or leave it out")
+    return address
+
+
+def _with_outcome(address: str, outcome: str, code: str | None) -> str:
+    parts = urlsplit(address)
+    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in ("cgm", "code")]
+    ours = [("cgm", outcome)] + ([("code", code)] if code else [])
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(kept + ours), ""))
+
+
+def _value(request: Request, name: str) -> str | None:
+    value = request.query_params.get(name)
+    return None if value is None or len(value) > LONGEST_QUERY_VALUE else value

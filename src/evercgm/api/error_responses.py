@@ -1,0 +1,160 @@
+"""Errors into RFC 9457 problems, in this one place: a stable code and a sentence to act on, no inner detail."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from evercgm.core import errors
+from evercgm.logs import get_logger
+from evercgm.storage.database_errors import DatabaseTrouble, classify
+
+log = get_logger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer that is an error: HTTP status, stable code, a sentence that a person can act on."""
+
+    def __init__(self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None):
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class ProblemBody(BaseModel):
+    """The body of every error. ``errors`` names the fields that are wrong."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str | None = None
+    errors: list[dict[str, str]] | None = None
+
+
+TITLES = {
+    400: "Bad request", 401: "Not signed in", 403: "Refused", 404: "Not found", 405: "Method not allowed",
+    409: "Needs a step from you", 413: "Too large", 422: "A field is wrong", 429: "Too soon",
+    500: "Our mistake", 502: "The vendor's answer cannot be used", 503: "Not available now",
+}  # fmt: skip
+# Most special first.
+_ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
+    (errors.NotYours, 404, "not_found", "There is no such thing among what you may see."),
+    (errors.SyncTooSoon, 429, "sync_too_soon", "A sync started less than a minute ago. Try again shortly."),
+    (errors.VendorRateLimited, 503, "rate_limited", "The vendor asks us to slow down. Try again later."),
+    (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
+    (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
+    (errors.VendorChanged, 502, "vendor_changed", "The vendor sent an answer that we cannot read."),
+    (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
+    (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
+    (errors.ReconnectNeeded, 409, "reconnect_needed", "Connect once more; your readings are kept."),
+    (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
+)
+_DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
+    "not_found": (404, "not_found", "There is no such thing among what you may see."),
+    "bad_value": (400, "bad_value", "A value has a form that cannot be stored or looked up."),
+    "conflict": (409, "already_connected", "This is there already. Load the page anew."),
+    "busy": (503, "try_again", "Something else changed the same data. Try again."),
+    "unavailable": (503, "database_unavailable", "The database does not answer. Try again in a moment."),
+}
+_BY_STATUS = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    413: ("too_large", "The request is larger than 64 KiB."),
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ProblemBody}, "5XX": {"model": ProblemBody}}
+
+
+def problem_of(exc: Exception) -> Problem:
+    """What to tell about an exception. Unknown ones give a 500 and are logged by their class alone."""
+    if isinstance(exc, Problem):
+        return exc
+    if isinstance(exc, errors.BadInput):
+        return Problem(422, "bad_input", f"{exc.field}: {exc.message}")
+    for kind, status, code, detail in _ANSWERS:
+        if isinstance(exc, kind):
+            return Problem(status, _code(exc, code), detail, headers=_retry_after(exc))
+    trouble = classify(exc)
+    if trouble is not None:
+        log.warning("database_trouble", error=type(exc).__name__, kind=trouble)
+        return Problem(*_DATABASE[trouble], headers=_try_again(trouble))
+    log.error("request_failed", error=type(exc).__name__)
+    return Problem(500, "internal_error", "Something went wrong on our side. Nothing was changed by halves.")
+
+
+def _try_again(trouble: DatabaseTrouble) -> dict[str, str]:
+    return {"Retry-After": "1"} if trouble in ("busy", "unavailable") else {}
+
+
+def _code(exc: errors.EvercgmError, code: str) -> str:
+    return exc.reason if isinstance(exc, errors.ReconnectNeeded) else code
+
+
+def _retry_after(exc: errors.EvercgmError) -> dict[str, str]:
+    seconds = getattr(exc, "retry_after_s", None)
+    return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
+
+
+def problem_response(
+    problem: Problem, request_id: str | None, fields: list[dict[str, str]] | None = None
+) -> JSONResponse:
+    """The answer itself; what is None is left out."""
+    body = ProblemBody(
+        title=TITLES.get(problem.status, "Error"),
+        status=problem.status,
+        code=problem.code,
+        detail=problem.detail,
+        request_id=request_id,
+        errors=fields,
+    )
+    return JSONResponse(
+        body.model_dump(exclude_none=True), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+def request_id_of(request: Request) -> str | None:
+    """The id that the answer's X-Request-Id carries."""
+    found = request.scope.get("evercgm.request_id")
+    return found if isinstance(found, str) else None
+
+
+def install(app: FastAPI) -> None:
+    """Answer all errors of routes as problems; what escapes from here is caught in headers.py."""
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(errors.EvercgmError, _on_error)
+    app.add_exception_handler(Problem, _on_error)
+
+
+async def _on_error(request: Request, exc: Exception) -> JSONResponse:
+    fields = [{"field": exc.field, "message": exc.message}] if isinstance(exc, errors.BadInput) else None
+    return problem_response(problem_of(exc), request_id_of(request), fields)
+
+
+async def _on_http(request: Request, exc: Exception) -> JSONResponse:
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    headers = exc.headers if isinstance(exc, HTTPException) else None
+    code, detail = _BY_STATUS.get(status, ("bad_request", "The request cannot be read."))
+    return problem_response(Problem(status, code, detail, headers=headers), request_id_of(request))
+
+
+async def _on_validation(request: Request, exc: Exception) -> JSONResponse:
+    found = exc.errors() if isinstance(exc, RequestValidationError) else []
+    fields = [{"field": _field(item["loc"]), "message": str(item["msg"])} for item in found]
+    detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
+    return problem_response(Problem(422, "bad_input", detail), request_id_of(request), fields[:20])
+
+
+def _field(loc: Sequence[Any]) -> str:
+    """The field's name without the part of the request that it stands in."""
+    names = [str(part)[:200] for part in loc if part not in ("body", "query", "path")]
+    return ".".join(names) if names and not names[0].isdigit() else "body"

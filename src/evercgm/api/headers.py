@@ -1,0 +1,99 @@
+"""The outermost layer of every answer: request id, security headers, a bound on bodies, a last catch."""
+
+import re
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evercgm.api.error_responses import Problem, problem_of, problem_response
+
+LONGEST_BODY = 64 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+def content_security_policy(form_targets: list[str]) -> str:
+    """Everything from ourselves; forms also to ``form_targets``, since a form's answer may lead there."""
+    return "; ".join(
+        (
+            "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:",
+            "connect-src 'self'", "font-src 'self'", "base-uri 'none'",
+            " ".join(("form-action 'self'", *form_targets)), "frame-ancestors 'none'",
+        )
+    )  # fmt: skip
+
+
+class Headed:
+    """Wraps an ASGI app; ``https`` adds HSTS."""
+
+    def __init__(self, app: ASGIApp, *, policy: str, https: bool):
+        self._app = app
+        self._fixed = {
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cache-Control": "no-store",
+        }
+        if https:
+            self._fixed["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        scope["evercgm.request_id"] = request_id
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._add(MutableHeaders(scope=message), request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                if _stated_length(headers) > LONGEST_BODY:
+                    raise Problem(413, "too_large", "The request is larger than 64 KiB.")
+                await self._app(scope, _bounded(receive), send_with_headers)
+            except Exception as exc:
+                answer = problem_response(problem_of(exc), request_id)
+                if started:
+                    raise
+                await answer(scope, receive, send_with_headers)
+
+    def _add(self, headers: MutableHeaders, request_id: str) -> None:
+        headers["X-Request-Id"] = request_id
+        for name, value in self._fixed.items():
+            headers.setdefault(name, value)
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's own id where it is harmless, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _stated_length(headers: Headers) -> int:
+    text = headers.get("content-length", "0")
+    return int(text[:20]) if text.isascii() and text.isdigit() else 0
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Stops a body that grows past the bound without having said so."""
+    taken = 0
+
+    async def take() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > LONGEST_BODY:
+            raise HTTPException(413)
+        return message
+
+    return take

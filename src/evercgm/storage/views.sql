@@ -1,0 +1,124 @@
+-- What a person may see. Every query runs as cgm_request and names the owner itself too: isolation never rests on
+-- row-level security alone.
+
+-- name: persons
+-- the caller's persons
+select p.id, coalesce(nullif(s.label, ''), 'Person') as label
+  from public."Person" p
+  left join cgm_private.person_settings s on s.person_id = p.id
+ where p."ownerId" = (select auth.uid())::text
+ order by label, p.id;
+
+-- name: own_person
+-- whether a person is the caller's
+select p.id
+  from public."Person" p
+ where p.id = %(person_id)s
+   and p."ownerId" = (select auth.uid())::text;
+
+-- name: own_connection
+-- whether a connection is the caller's
+select c.id
+  from public.cgm_connections c
+  join public."Person" p on p.id = c.person_id
+ where c.id = %(connection_id)s
+   and p."ownerId" = (select auth.uid())::text;
+
+-- name: connections
+-- the caller's connections, of one person or one id where that is given; no tokens
+select c.id,
+       c.person_id,
+       c.provider::text as provider,
+       c.status::text as status,
+       c.device_id,
+       case when isfinite(c.token_expires_at) and c.token_expires_at < timestamp '9999-01-01'
+            then c.token_expires_at at time zone 'UTC' end as token_expires_at,
+       c.last_sync_at at time zone 'UTC' as last_sync_at,
+       coalesce(s.connected_at, c.created_at at time zone 'UTC') as connected_at,
+       s.connection_id is not null as adopted,
+       s.region,
+       s.reason,
+       s.next_sync_at,
+       (select r."timestamp" at time zone 'UTC'
+          from public.glucose_readings r
+         where r.person_id = c.person_id
+           and r.cgm_connection_id = c.id
+         order by r."timestamp" desc
+         limit 1) as newest_reading_at,
+       now() as now
+  from public.cgm_connections c
+  join public."Person" p on p.id = c.person_id
+  left join cgm_private.sync_state s on s.connection_id = c.id
+ where p."ownerId" = (select auth.uid())::text
+   and (%(person_id)s::text is null or c.person_id = %(person_id)s)
+   and (%(connection_id)s::text is null or c.id = %(connection_id)s)
+ order by c.created_at, c.id;
+
+-- name: reading_totals
+-- how many readings a connection has brought, and on how many days (UTC)
+select count(*) as total, count(distinct r."timestamp"::date) as days
+  from public.glucose_readings r
+  join public."Person" p on p.id = r.person_id
+ where r.cgm_connection_id = %(connection_id)s
+   and p."ownerId" = (select auth.uid())::text;
+
+-- name: readings
+-- one page of a person's readings, newest first; "after" is the place where the page before ended
+select r.id,
+       r."timestamp" at time zone 'UTC' as measured_at,
+       r.value,
+       r.source::text as source,
+       r.cgm_connection_id as connection_id,
+       c.provider::text as provider,
+       d.trend,
+       d.trend_rate,
+       d.flag,
+       d.display_offset_min
+  from (
+    select g.id, g."timestamp", g.value, g.source, g.cgm_connection_id
+      from public.glucose_readings g
+      join public."Person" p on p.id = g.person_id
+     where g.person_id = %(person_id)s
+       and p."ownerId" = (select auth.uid())::text
+       and g."timestamp" >= coalesce(%(start)s::timestamptz at time zone 'UTC', '-infinity')
+       and g."timestamp" < coalesce(%(end)s::timestamptz at time zone 'UTC', 'infinity')
+       and (%(after_time)s::timestamptz is null
+            or (g."timestamp", g.id) < (%(after_time)s::timestamptz at time zone 'UTC', %(after_id)s))
+     order by g."timestamp" desc, g.id desc
+     limit %(limit)s
+  ) r
+  left join public.cgm_connections c on c.id = r.cgm_connection_id
+  left join lateral (
+    select x.trend, x.trend_rate, x.flag, x.display_offset_min
+      from cgm_private.reading_details x
+     where x.reading_id = r.id
+     order by x.trend is null, x.received_at desc
+     limit 1
+  ) d on true
+ order by r."timestamp" desc, r.id desc;
+
+-- name: sync_runs
+-- the history of syncs, newest first, of one connection or one run where that is given
+select s.id,
+       s.connection_id,
+       s.person_id,
+       s.trigger,
+       s.state,
+       s.outcome,
+       s.reason,
+       s.window_from,
+       s.window_to,
+       s.fetched,
+       s.inserted,
+       s.updated,
+       s.rejected,
+       s.requested_at,
+       s.started_at,
+       s.finished_at
+  from cgm_private.sync_runs s
+  join public."Person" p on p.id = s.person_id
+ where p."ownerId" = (select auth.uid())::text
+   and (%(connection_id)s::text is null or s.connection_id = %(connection_id)s)
+   and (%(run_id)s::text is null or s.id = %(run_id)s)
+ order by s.requested_at desc, s.id
+ limit %(limit)s;
