@@ -34,12 +34,12 @@ export function makeChart(frame, onPoint) {
         {
           font: FONT,
           stroke: () => colours.muted,
-          space: 64,
+          space: 50,
           size: 32,
           gap: 6,
           grid: { show: false },
           ticks: { stroke: () => colours.grid, size: 5, width: 1 },
-          incrs: [1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, DAY_S, 2 * DAY_S, 3 * DAY_S, 7 * DAY_S],
+          incrs: [1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, DAY_S, 2 * DAY_S, 3 * DAY_S, 4 * DAY_S, 7 * DAY_S],
           values: (u, splits, axis, space, step) => splits.map((at) => timeLabel(at, step)),
         },
         {
@@ -169,12 +169,12 @@ function size(frame) {
   return { width: Math.max(200, Math.floor(frame.clientWidth)), height: Math.max(180, Math.floor(frame.clientHeight)) };
 }
 
-/** From 40 (30 where something is that low) to the next fifty above the highest, at least 250. */
+/** From 40 (30 where something is that low) to the next fifty above the highest, 250 to about 400. */
 function valueRange(values) {
   const real = values.filter((value) => value !== null);
   const lowest = real.reduce((a, b) => Math.min(a, b), 70);
   const highest = real.reduce((a, b) => Math.max(a, b), 230);
-  return [lowest < 50 ? 30 : 40, Math.ceil((highest + 5) / 50) * 50];
+  return [lowest < 50 ? 30 : 40, highest > 390 ? 418 : Math.ceil((highest + 8) / 50) * 50];
 }
 
 function timeLabel(seconds, step) {

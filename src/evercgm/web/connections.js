@@ -84,6 +84,7 @@ function makeCard(first, host, dialog) {
       await api.syncNow(connection.id);
       await host.refresh();
     } catch (error) {
+      working(element, false);
       hint(tooSoon(error) ?? host.failed(error));
     } finally {
       asked = false;
@@ -96,7 +97,7 @@ function makeCard(first, host, dialog) {
 
   function fill(next, runs, now) {
     connection = next;
-    say(title, titleOf(host.providers(), connection));
+    say(title, name());
     const status = part(element, 'status');
     say(status, words.status(connection.status));
     status.dataset.status = connection.status;
@@ -116,6 +117,9 @@ function makeCard(first, host, dialog) {
     say(part(element, 'last-sync'), facts.last_sync_at ? words.ago(new Date(facts.last_sync_at), now) : 'not yet');
     const next = facts.next_sync_at && facts.status !== 'expired' && facts.status !== 'disconnected';
     say(part(element, 'next-sync'), next ? words.ahead(new Date(facts.next_sync_at), now) : 'not planned');
+    const region = regionOf(host.providers(), facts);
+    say(part(element, 'region'), region);
+    part(element, 'region-row').hidden = region === '';
     say(part(element, 'device'), facts.device_id ?? '');
     part(element, 'device-row').hidden = !facts.device_id;
   }
@@ -239,8 +243,8 @@ function nameOf(providers, id) {
   return providers.find((provider) => provider.id === id)?.name ?? id;
 }
 
-function titleOf(providers, connection) {
-  const provider = providers.find((one) => one.id === connection.provider);
-  const region = provider?.regions.length > 1 && provider.regions.find((one) => one.id === connection.region);
-  return region ? `${provider.name}, ${region.name}` : nameOf(providers, connection.provider);
+/** The region's name where there is a choice of regions, else ''. */
+function regionOf(providers, connection) {
+  const regions = providers.find((one) => one.id === connection.provider)?.regions ?? [];
+  return regions.length < 2 ? '' : regions.find((one) => one.id === connection.region)?.name ?? '';
 }

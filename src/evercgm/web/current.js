@@ -15,7 +15,7 @@ export function showCurrent(reading, connections, note, now) {
   const box = byId('current');
   box.dataset.state = state;
   box.dataset.range = reading && state === 'current' ? rangeOf(reading) : '';
-  byId('current-title').textContent = state === 'delayed' || state === 'stale' ? 'Last value' : 'Glucose now';
+  byId('current-title').textContent = state === 'delayed' || state === 'stale' ? 'Glucose' : 'Glucose now';
   byId('current-number').textContent = reading ? words.figure(reading) : '–';
   byId('current-unit').textContent = reading ? unitOf(reading) : '';
   showArrow(state === 'current' ? reading.trend : '');

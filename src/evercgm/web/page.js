@@ -10,6 +10,8 @@ import * as words from './words.js';
 const REFRESH_MS = 5_000;
 const BACK_OFF_AT_MOST_MS = 60_000;
 const LONG_RANGE_RELOAD_MS = 20_000;
+const SESSION_RELOAD_MS = 60_000;
+const GOOD_NEWS_MS = 30_000;
 const RANGES = [
   ['3h', '3 h', 3], ['6h', '6 h', 6], ['12h', '12 h', 12], ['24h', '24 h', 24], ['7d', '7 d', 168], ['14d', '14 d', 336],
 ].map(([id, label, hours]) => ({ id, label, seconds: hours * 3600 }));
@@ -17,6 +19,7 @@ const RANGES = [
 const byId = (id) => document.getElementById(id);
 const state = {
   session: null,
+  sessionAt: 0,
   providers: [],
   personId: null,
   range: RANGES.find((range) => range.id === (recall('range') ?? '24h')) ?? RANGES[3],
@@ -30,6 +33,7 @@ const state = {
 
 let chart = null;
 let timer = 0;
+let noticeTimer = 0;
 let running = null;
 let again = false;
 
@@ -52,6 +56,12 @@ function notice(kind, text, action = null) {
   button.hidden = action === null;
   button.textContent = action?.label ?? '';
   button.onclick = action?.run ?? null;
+  clearTimeout(noticeTimer);
+  if (kind === 'good') noticeTimer = setTimeout(closeNotice, GOOD_NEWS_MS);
+}
+
+function closeNotice() {
+  byId('notice').hidden = true;
 }
 
 function offline(text) {
@@ -108,8 +118,8 @@ function showSummary(sum) {
   byId('summary').hidden = sum === null;
   if (sum === null) return;
   byId('summary-average').textContent = String(Math.round(sum.average));
-  byId('summary-lowest').textContent = String(Math.round(sum.lowest));
-  byId('summary-highest').textContent = String(Math.round(sum.highest));
+  byId('summary-lowest').textContent = sum.beyond.low ? '< 40' : String(Math.round(sum.lowest));
+  byId('summary-highest').textContent = sum.beyond.high ? '> 400' : String(Math.round(sum.highest));
   byId('summary-target').textContent = `${Math.round(sum.inTarget * 100)} %`;
 }
 
@@ -144,6 +154,7 @@ function chooseRange(range) {
 function choosePerson(id) {
   state.personId = id;
   remember('person', id);
+  closeNotice();
   Object.assign(state, { line: asLine([]), lineOf: '', newest: null, connections: [] });
   showPersons();
   connectionCards.show([], new Map(), id, Date.now());
@@ -162,8 +173,8 @@ function choosePerson(id) {
 
 /** One look at everything; false where the person was changed meanwhile and the answers are no longer wanted. */
 async function look() {
-  if (!state.session) await openSession();
-  if (state.session.persons.length === 0) await openSession();
+  const old = !state.session || Date.now() - state.sessionAt > SESSION_RELOAD_MS;
+  if (old || state.session.persons.length === 0) await openSession();
   if (state.session.persons.length === 0) return showView('nobody');
   const { personId } = state;
   const [connections, newest] = await Promise.all([api.connections(personId), api.newestReading(personId)]);
@@ -180,11 +191,12 @@ async function look() {
 }
 
 async function openSession() {
-  state.session = await api.session();
-  state.providers = await api.providers();
+  const [session, providers] = await Promise.all([api.session(), api.providers()]);
+  Object.assign(state, { session, providers, sessionAt: Date.now() });
   if (state.session.persons.length === 0) return;
   const ids = state.session.persons.map((person) => person.id);
-  state.personId = ids.includes(recall('person')) ? recall('person') : ids[0];
+  const wanted = [state.personId, recall('person')].find((id) => ids.includes(id));
+  state.personId = wanted ?? ids[0];
   showPersons();
 }
 
@@ -254,6 +266,7 @@ function plan(wait) {
 }
 
 function signedOut() {
+  if (state.session) closeNotice();
   state.session = null;
   state.failures = 0;
   offline('');
@@ -293,7 +306,7 @@ function recall(name) {
 }
 
 byId('person-picker').addEventListener('change', (event) => choosePerson(event.target.value));
-byId('notice-close').addEventListener('click', () => { byId('notice').hidden = true; });
+byId('notice-close').addEventListener('click', closeNotice);
 byId('sign-in-retry').addEventListener('click', refresh);
 byId('sign-out').addEventListener('click', async () => {
   try {

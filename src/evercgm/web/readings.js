@@ -33,7 +33,10 @@ function add(line, time, value, flag) {
   line.flags.push(flag);
 }
 
-/** Average, lowest, highest (mg/dL) and the share within the target, or null without readings. */
+/**
+ * Average, lowest, highest (mg/dL) and the share within the target, or null without readings. `beyond` says
+ * on which ends the sensor gave no number.
+ */
 export function summary(line) {
   const values = line.values.filter((value) => value !== null);
   if (values.length === 0) return null;
@@ -43,6 +46,7 @@ export function summary(line) {
     lowest: values.reduce((a, b) => Math.min(a, b)),
     highest: values.reduce((a, b) => Math.max(a, b)),
     inTarget: inTarget / values.length,
+    beyond: { low: line.flags.includes('low'), high: line.flags.includes('high') },
   };
 }
 

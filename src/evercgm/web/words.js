@@ -40,12 +40,12 @@ const RETURN_ERRORS = {
 const { hourCycle } = new Intl.DateTimeFormat(undefined, { hour: 'numeric' }).resolvedOptions();
 const format = (fields) => new Intl.DateTimeFormat('en', { hourCycle, ...fields });
 const CLOCK = format({ hour: hourCycle === 'h12' || hourCycle === 'h11' ? 'numeric' : '2-digit', minute: '2-digit' });
-const DAY = format({ weekday: 'short', day: 'numeric' });
-const DAY_AND_CLOCK = format({ weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+const MONTH = format({ month: 'short' });
+const WEEKDAY = format({ weekday: 'short' });
 
 export const clock = (date) => CLOCK.format(date);
-export const day = (date) => DAY.format(date);
-export const dayAndClock = (date) => DAY_AND_CLOCK.format(date);
+export const day = (date) => `${WEEKDAY.format(date)} ${date.getDate()}`;
+export const dayAndClock = (date) => `${day(date)} ${MONTH.format(date)}, ${clock(date)}`;
 
 /** The arrow's words, or '' where the vendor gave none. */
 export const trend = (name) => TRENDS[name] ?? '';
@@ -83,7 +83,7 @@ export function sync(run) {
   if (run.state === 'queued') return 'waiting for its turn';
   if (run.state === 'running') return 'running now';
   if (run.outcome !== 'succeeded') return OUTCOMES[run.outcome] ?? run.outcome ?? 'done';
-  const parts = [`${run.inserted} new`];
+  const parts = [`${run.inserted.toLocaleString('en')} new`];
   if (run.updated) parts.push(`${run.updated} corrected`);
   if (run.rejected) parts.push(`${run.rejected} not readable`);
   return parts.join(', ');
