@@ -12,7 +12,7 @@ from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.settings import Settings, require_key
 from evercgm.storage.database import Database, open_database
-from evercgm.storage.identity import SigningKeys, signing_keys
+from evercgm.storage.identity import SigningKeys, issuer_of, load_keys
 from evercgm.storage.rights import refuse_too_much
 from evercgm.storage.vault import Vault
 
@@ -67,5 +67,5 @@ async def open_runtime(settings: Settings, database_url: Secret, *, connections:
             settings=settings,
             db=db,
             vendors=Vendors(http=http, providers=PROVIDERS, apps=vendor_apps(settings)),
-            keys=await signing_keys(db, settings.public_url),
+            keys=await load_keys(db, issuer_of(settings.public_url)),
         )

@@ -6,7 +6,7 @@ set local lock_timeout = '5s';
 -- A sign-in at a vendor that is under way.
 create table if not exists cgm_private.oauth_attempts (
   id               text        not null primary key,
-  state_hash       bytea       not null unique,
+  state_hash       bytea       unique,
   person_id        text        not null references public."Person" (id) on delete cascade on update cascade,
   owner_id         text        not null,
   provider         text        not null,
@@ -44,6 +44,7 @@ create table if not exists cgm_private.sync_state (
   last_weekly_scan_at    timestamptz,
   refresh_until          timestamptz,
   generation             bigint      not null default 0,
+  token_lifetime_s       integer     not null default 3600,
   previous_refresh_token text        not null default '',
   connected_at           timestamptz,
   created_at             timestamptz not null default now(),

@@ -21,7 +21,9 @@ from evercgm.core.errors import (
     VendorRateLimited,
     VendorTryLater,
 )
+from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
+from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
 from evercgm.provider_kit.vendors import Vendors
@@ -135,7 +137,9 @@ async def _read_all(sync: _Sync, watch: Watch) -> Saved:
     survey = await _survey(sync)
     steps = _plan(sync.access.loaded, sync.run, survey, sync.provider, datetime.now(UTC))
     total = Saved()
+    done = 0
     async for saved in _windows(sync, steps, survey):
+        done += 1
         total = replace(
             saved,
             fetched=total.fetched + saved.fetched,
@@ -143,7 +147,7 @@ async def _read_all(sync: _Sync, watch: Watch) -> Saved:
             updated=total.updated + saved.updated,
             rejected=total.rejected + saved.rejected,
         )
-        watch(Progress(done=0, windows=len(steps), saved=total))
+        watch(Progress(done=done, windows=len(steps), saved=total))
     return total
 
 
@@ -186,12 +190,17 @@ def _history(loaded: Loaded, survey: Survey | None, end: datetime, longest: time
     return [_Step(window, history_start=window.start, history_done=n == last) for n, window in enumerate(windows)]
 
 
+async def _read(sync: _Sync, window: Window) -> Batch:
+    async def read(token: Secret) -> Batch:
+        return await sync.provider.read(sync.vendors.http, sync.app, token, window)
+
+    return await sync.access.call(read)
+
+
 async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> AsyncIterator[Saved]:
     high_water = sync.access.loaded.high_water
     for step in steps:
-        batch = await sync.access.call(
-            lambda token, window=step.window: sync.provider.read(sync.vendors.http, sync.app, token, window)
-        )
+        batch = await _read(sync, step.window)
         loaded = sync.access.loaded
         account = batch.account_id or loaded.account_id or (survey.account_id if survey else None)
         owner = Owner(loaded.person_id, loaded.id, f"{loaded.provider}/{sync.provider.route}/{account or 'unknown'}")

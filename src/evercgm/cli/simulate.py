@@ -27,9 +27,7 @@ DEMO_CLIENT_KEY = "evercgm-demo-only"
 DEMO_CALLBACK = "http://127.0.0.1:8400/api/metabolic/cgm/dexcom/callback"
 STOP_WITHIN_S = 2
 
-simulate_app = typer.Typer(
-    help="Run a vendor's cloud on this machine, for tests and the demo.", no_args_is_help=True
-)
+simulate_app = typer.Typer(help="Run a vendor's cloud on this machine, for tests and the demo.", no_args_is_help=True)
 
 
 @simulate_app.callback()
@@ -47,27 +45,21 @@ def simulate_dexcom(
     trace: Annotated[
         Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first account replays.")
     ] = None,
-    expires_in: Annotated[
-        int, typer.Option(min=1, max=86_400, help="Life of an access token in seconds.")
-    ] = 7200,
+    expires_in: Annotated[int, typer.Option(min=1, max=86_400, help="Life of an access token in seconds.")] = 7200,
     client_id: Annotated[str, typer.Option(help="The registered application.")] = DEMO_CLIENT_ID,
-    client_secret: Annotated[str, typer.Option(help="Its secret.")] = DEMO_CLIENT_KEY,
+    client_secret: Annotated[str, typer.Option(envvar="SIMULATOR_CLIENT_SECRET", help="Its secret.")] = DEMO_CLIENT_KEY,
     redirect_uri: Annotated[
         list[str] | None,
         typer.Option(help=f"Registered callback; may be repeated. Default {DEMO_CALLBACK}"),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")] = False,
 ) -> None:
     """Dexcom's official API v3: login page, tokens, readings."""
     client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
     listener = _listen(host, port)
     with listener:
         try:
-            app = create_dexcom(
-                data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in)
-            )
+            app = create_dexcom(data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in))
         except TraceError as error:
             raise _bad_use(str(error)) from error
         except (OSError, sqlite3.Error) as error:
@@ -109,9 +101,7 @@ def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]
     # uvicorn raises the signal again when it is done; without these the exit code would tell of a crash.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_WITHIN_S
-    )
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_WITHIN_S)
     _AnnouncingServer(config, announce).run(sockets=[listener])
 
 

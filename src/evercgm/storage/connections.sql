@@ -170,7 +170,7 @@ where s.next_sync_at <= now()
 union
 select r.connection_id
 from cgm_private.sync_runs r
-where r.state <> 'done'
+where r.state = 'queued'
 limit %(most)s
 
 -- name: count_readings

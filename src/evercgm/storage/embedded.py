@@ -158,9 +158,7 @@ def _read_notes(data_dir: Path) -> _Notes | None:
         except (ValueError, TypeError) as error:
             raise EmbeddedError(f"{path} cannot be read: restore it from a backup") from error
     if (data_dir / "postgres").exists():
-        raise EmbeddedError(
-            f"{data_dir}/postgres.json is missing: restore it, or move the folder postgres away"
-        )
+        raise EmbeddedError(f"{data_dir}/postgres.json is missing: restore it, or move the folder postgres away")
     return None
 
 
@@ -265,7 +263,7 @@ def _free_port() -> int:
 
 def _running(notes: _Notes) -> bool:
     """Whether our server answers to our password from our folder; another program on the port is not it."""
-    if notes.port == 0:
+    if notes.port == 0 or not (Path(notes.server_dir) / "postgres" / "postmaster.pid").is_file():
         return False
     try:
         with psycopg.connect(_dsn(notes, SUPERUSER, "postgres"), connect_timeout=5) as connection:

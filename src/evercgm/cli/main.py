@@ -1,0 +1,46 @@
+"""The command ``evercgm``: its groups, and one place that turns what went wrong into one line and an exit code."""
+
+import sys
+
+import typer
+
+from evercgm.cli.db import db_app
+from evercgm.cli.demo import demo
+from evercgm.cli.person import person_app, sign_in
+from evercgm.cli.serve import serve, work
+from evercgm.cli.simulate import simulate_app
+from evercgm.cli.sync import sync
+from evercgm.core.errors import BadInput, EvercgmError, SettingsError
+from evercgm.storage.embedded import EmbeddedError
+
+app = typer.Typer(
+    name="evercgm",
+    help="Connects continuous glucose monitors, once, and never loses a reading.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(demo)
+app.command()(serve)
+app.command()(work)
+app.command()(sync)
+app.command("sign-in")(sign_in)
+app.add_typer(db_app, name="db")
+app.add_typer(person_app, name="person")
+app.add_typer(simulate_app, name="simulate")
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 good, 1 failed, 2 bad use or settings."""
+    try:
+        app()
+    except EvercgmError as failure:
+        sys.stderr.write(f"evercgm: {failure}\n")
+        bad_use = isinstance(failure, SettingsError | BadInput | EmbeddedError)
+        raise SystemExit(2 if bad_use else 1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

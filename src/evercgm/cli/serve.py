@@ -1,0 +1,92 @@
+"""``evercgm serve`` and ``work``: the API with its page, and a background worker."""
+
+import asyncio
+import signal
+import socket
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from evercgm.api.app import create_app
+from evercgm.cli.surroundings import Databases, databases, find_settings
+from evercgm.core.errors import SettingsError
+from evercgm.logs import set_up_logs
+from evercgm.runtime import open_runtime
+from evercgm.settings import Settings
+from evercgm.worker.run import Pace
+from evercgm.worker.run import work as run_worker
+
+STOP_WITHIN_S = 8
+LogFormat = Annotated[str | None, typer.Option("--log-format", help="json or text.")]
+Heartbeat = Annotated[float, typer.Option(help="Seconds of silence after which a worker's jobs go to another.")]
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8400,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Only the API and the page.")] = False,
+    log_format: LogFormat = None,
+) -> None:
+    """Serve the API and the page, with one worker unless told otherwise."""
+    settings = find_settings()
+    set_up_logs(settings.log_level, log_format)
+    listener = listen(host, port)
+    with databases(settings) as found:
+        asyncio.run(_serve(settings, found, listener, None if no_worker else Pace()))
+
+
+def work(
+    concurrency: Annotated[int, typer.Option(min=1, max=200, help="Syncs at a time.")] = 10,
+    heartbeat: Heartbeat = 30.0,
+    log_format: LogFormat = None,
+) -> None:
+    """Run a background worker; any number of them, on any number of machines."""
+    settings = find_settings()
+    set_up_logs(settings.log_level, log_format)
+    with databases(settings) as found:
+        asyncio.run(_work(settings, found, Pace(concurrency, heartbeat)))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SettingsError where the port is taken or the address is not ours."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as failure:
+        listener.close()
+        reason = getattr(failure, "strerror", None) or "no such port"
+        raise SettingsError(f"--port {port}: cannot listen on {host}:{port} ({reason}); choose another") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+async def _serve(settings: Settings, found: Databases, listener: socket.socket, pace: Pace | None) -> None:
+    async with open_runtime(settings, found.service) as runtime:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(runtime),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_WITHIN_S,
+            )
+        )
+        if pace is None:
+            await server.serve(sockets=[listener])
+            return
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_worker(runtime, found.worker, stop, pace))
+            await server.serve(sockets=[listener])
+            stop.set()
+
+
+async def _work(settings: Settings, found: Databases, pace: Pace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with open_runtime(settings, found.service) as runtime:
+        await run_worker(runtime, found.worker, stop, pace)

@@ -1,0 +1,72 @@
+"""``evercgm sync``: one sync now, in the foreground, with a progress bar."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from evercgm.actions.sync import Progress as Step
+from evercgm.actions.sync import Result, sync_connection
+from evercgm.cli.surroundings import Databases, databases, find_settings
+from evercgm.core.errors import BadInput
+from evercgm.logs import set_up_logs
+from evercgm.runtime import open_runtime
+from evercgm.settings import Settings
+
+Window = tuple[datetime | None, datetime | None]
+
+
+def sync(
+    connection: Annotated[str, typer.Argument(help="The connection's id.")],
+    start: Annotated[str | None, typer.Option("--from", help="Read again from here (RFC 3339, with zone).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Read again up to here (RFC 3339, with zone).")] = None,
+) -> None:
+    """Sync one connection now."""
+    window = (_instant("--from", start), _instant("--to", end))
+    settings = find_settings()
+    set_up_logs("WARNING")
+    with databases(settings) as found:
+        result = asyncio.run(_sync(settings, found, connection, window))
+    if result is None:
+        raise BadInput("CONNECTION", "there is no such connection here that evercgm syncs")
+    saved = result.saved
+    typer.echo(
+        f"{result.outcome}: {saved.fetched} read, {saved.inserted} new, {saved.updated} corrected, "
+        f"{saved.rejected} set aside" + (f" ({result.reason})" if result.reason else "")
+    )
+    raise typer.Exit(1 if result.outcome == "failed" else 0)
+
+
+async def _sync(settings: Settings, found: Databases, connection: str, window: Window) -> Result | None:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task("windows read", total=None)
+
+        def watch(step: Step) -> None:
+            bar.update(task, total=step.windows, completed=step.done)
+
+        async with open_runtime(settings, found.service, connections=4) as runtime:
+            return await sync_connection(
+                runtime.db, runtime.vendors, connection, trigger="command", window=window, watch=watch
+            )
+
+
+def _instant(field: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(field, "must be a time such as 2026-11-24T08:00:00Z") from None
+    if instant.tzinfo is None:
+        raise BadInput(field, "needs a zone, such as the Z of 2026-11-24T08:00:00Z")
+    return instant.astimezone(UTC)

@@ -1,0 +1,15 @@
+"""Puts what is due into the job engine: one job per connection."""
+
+from evercgm.storage import connections, jobs
+from evercgm.storage.database import Database
+
+# A turn enqueues at most this many; the rest is still due at the next turn, 5 s on.
+MOST = 1000
+
+
+async def enqueue_due(db: Database) -> int:
+    """Enqueue connections whose time has come and runs that wait; returns how many were looked at."""
+    async with db.as_worker() as conn:
+        ids = await connections.due(conn, MOST)
+        await jobs.enqueue_syncs(conn, ids)
+    return len(ids)

@@ -1,0 +1,89 @@
+"""Settings: what is wrong is named, with what would be right; nothing secret is shown."""
+
+import base64
+import hashlib
+import secrets
+
+import pytest
+
+from evercgm import settings as module
+from evercgm.core.errors import SettingsError
+from evercgm.settings import parse_key, read_settings, require_key
+
+GOOD = secrets.token_hex(32)
+
+
+@pytest.mark.parametrize(
+    ("env", "name", "hint"),
+    [
+        ({"EVERCGM_DATADIR": "/x"}, "EVERCGM_DATADIR", "EVERCGM_DATA_DIR"),
+        ({"DATABASE_URL": "mysql"}, "DATABASE_URL", "postgresql://"),
+        ({"EVERCGM_PUBLIC_URL": "cgm.example.org"}, "EVERCGM_PUBLIC_URL", "https://"),
+        ({"EVERCGM_LOG_LEVEL": "loud"}, "EVERCGM_LOG_LEVEL", "INFO"),
+        ({"ENCRYPTION_KEY": "no key!"}, "ENCRYPTION_KEY", "64 hex digits"),
+        ({"ENCRYPTION_KEY": base64.b64encode(b"x" * 31).decode()}, "ENCRYPTION_KEY", "32"),
+        ({"ENCRYPTION_KEY": "00" * 32}, "ENCRYPTION_KEY", "random"),
+        ({"ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "ENCRYPTION_KEY"),
+        ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "twice"),
+        ({"DEXCOM_CLIENT_ID": "id"}, "DEXCOM_CLIENT_SECRET", "go together"),
+        ({"DEXCOM_EU_CLIENT_SECRET": "s"}, "DEXCOM_EU_CLIENT_ID", "go together"),
+        ({"EVERCGM_VENDOR_BASE_URLS": "{}"}, "EVERCGM_VENDOR_BASE_URLS", "EVERCGM_ALLOW_SIMULATORS"),
+        (
+            {"EVERCGM_VENDOR_BASE_URLS": "[1]", "EVERCGM_ALLOW_SIMULATORS": "1"},
+            "EVERCGM_VENDOR_BASE_URLS",
+            "must be JSON",
+        ),
+        ({"EVERCGM_RETURN_ORIGINS": "javascript:1"}, "EVERCGM_RETURN_ORIGINS", "must be a URL"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_would_be_right(env: dict[str, str], name: str, hint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(env)
+
+    assert name in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_a_key_is_read_from_hex_and_from_both_kinds_of_base64() -> None:
+    raw = secrets.token_bytes(32)
+
+    forms = [raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()]
+
+    assert [parse_key("ENCRYPTION_KEY", form) for form in forms] == [raw] * 4
+
+
+def test_a_published_key_is_refused_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = secrets.token_bytes(32)
+    burnt = base64.b64encode(hashlib.sha256(raw).digest()).decode()
+    monkeypatch.setattr(module, "DENIED_KEYS", module.DENIED_KEYS | {burnt})
+
+    for form in (raw.hex(), raw.hex().upper(), f" {base64.b64encode(raw).decode()} "):
+        with pytest.raises(SettingsError, match="published"):
+            parse_key("ENCRYPTION_KEY", form)
+
+
+def test_the_deny_list_holds_the_two_fingerprints_of_the_shared_page() -> None:
+    fingerprints = {base64.b64decode(text).hex()[:8] for text in module.DENIED_KEYS}
+
+    assert fingerprints == {"c05bad17", "865b130b"}
+
+
+def test_without_a_key_the_service_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="ENCRYPTION_KEY is not set"):
+        require_key(read_settings({}))
+
+
+def test_no_secret_shows_in_the_settings_text() -> None:
+    settings = read_settings(
+        {
+            "ENCRYPTION_KEY": GOOD,
+            "DATABASE_URL": "postgresql://u:hidden-password@h/d",
+            "DEXCOM_CLIENT_ID": "id",
+            "DEXCOM_CLIENT_SECRET": "hidden-secret",
+        }
+    )
+
+    text = f"{settings!r} {settings} {settings.dexcom} {settings.database_url!r}"
+
+    assert "hidden" not in text
+    assert GOOD not in text
