@@ -51,7 +51,7 @@ const query = (fields) => new URLSearchParams(fields).toString();
 
 export const session = () => call('GET', `${BASE}/session`);
 export const signOut = () => call('POST', `${BASE}/session/sign-out`);
-export const providers = async () => (await call('GET', `${BASE}/providers`)).providers;
+export const providers = async () => (await call('GET', `${BASE}/providers`)).providers.map(offer);
 export const connections = async (personId) =>
   (await call('GET', `${BASE}/connections?${query({ person_id: personId })}`)).connections;
 export const connection = (id) => call('GET', `${BASE}/connections/${encodeURIComponent(id)}`);
@@ -63,6 +63,16 @@ export const syncNow = async (connectionId) =>
   (await call('POST', `${BASE}/sync`, { connection_id: connectionId })).runs;
 export const syncs = async (connectionId) =>
   (await call('GET', `${BASE}/syncs?${query({ connection_id: connectionId })}`)).syncs;
+
+/** A way in as the page needs it: `{id, name, regions: [{id, name, delayMinutes}]}`, only regions that are set up. */
+function offer(way) {
+  const regions = way.regions.filter((region) => region.configured ?? way.configured ?? true).map((region) => ({
+    id: region.region ?? region.id,
+    name: region.title ?? region.name,
+    delayMinutes: region.delay_s === undefined ? way.delay_minutes ?? 0 : region.delay_s / 60,
+  }));
+  return { id: way.route ?? way.id, name: way.title ?? way.name, regions };
+}
 
 /** The newest reading of a person, or null. */
 export async function newestReading(personId) {

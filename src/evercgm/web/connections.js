@@ -165,7 +165,7 @@ function makeConnectCard(provider, personId, host) {
   const element = fromTemplate('connect-template');
   const button = part(element, 'connect');
   const regions = part(element, 'region');
-  const ready = provider.configured && provider.regions.length > 0;
+  const ready = provider.regions.length > 0;
   say(part(element, 'title'), provider.name);
   say(part(element, 'text'), ready ? connectWords(provider) : `${provider.name} is not set up on this service yet. Whoever runs it can add its credentials.`);
   say(button, `Connect ${provider.name}`);
@@ -181,8 +181,9 @@ function makeConnectCard(provider, personId, host) {
 }
 
 function connectWords(provider) {
-  const delays = new Set(provider.regions.map((region) => region.delay).filter(Boolean));
-  const delay = delays.size === 1 ? ` Readings arrive with a delay of ${[...delays][0]}.` : '';
+  const delays = new Set(provider.regions.map((region) => words.delay(region.delayMinutes)));
+  const [first] = delays;
+  const delay = delays.size === 1 && first ? ` Readings arrive with a delay of ${first}.` : '';
   return `You sign in at ${provider.name} and give your consent there. We never see your password.${delay}`;
 }
 

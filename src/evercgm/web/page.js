@@ -125,8 +125,9 @@ function showSummary(sum) {
 
 function delayNote(connection) {
   const provider = state.providers.find((one) => one.id === connection.provider);
-  const delay = provider?.regions.find((region) => region.id === connection.region)?.delay;
-  return delay && provider.delay_minutes > 0 ? `${provider.name} hands readings over with a delay of ${delay}.` : '';
+  const region = provider?.regions.find((one) => one.id === connection.region);
+  const delay = words.delay(region?.delayMinutes ?? 0);
+  return delay ? `${provider.name} hands readings over with a delay of ${delay}.` : '';
 }
 
 function showRanges() {

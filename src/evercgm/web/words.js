@@ -71,6 +71,14 @@ export function ahead(date, now) {
   return wait < 30_000 ? 'any moment' : `in ${span(wait + 30_000)}`;
 }
 
+/** A vendor's usual delay, or '' where there is none worth a word. */
+export function delay(minutes) {
+  if (minutes < 10) return '';
+  if (minutes < 55) return `about ${Math.round(minutes)} minutes`;
+  const hours = Math.round(minutes / 60);
+  return hours === 1 ? 'about 1 hour' : `about ${hours} hours`;
+}
+
 /** A reading's figure; what lies beyond the sensor has no number. */
 export function figure(reading) {
   if (reading.flag === 'low') return 'Low';
