@@ -1,6 +1,6 @@
 """One PostgreSQL for the whole run, and a fresh migrated database for each test that asks for one.
 
-EVERCGM_TEST_ADMIN_URL (a superuser's URL) uses a server of your own instead of the embedded one.
+TEST_ADMIN_DATABASE_URL (a superuser's URL) uses a server of your own instead of the embedded one.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ def shared_dir() -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """The server of this run."""
-    given = os.environ.get("EVERCGM_TEST_ADMIN_URL")
+    given = os.environ.get("TEST_ADMIN_DATABASE_URL")
     if given:
         with _own_roles(given) as server:
             yield server

@@ -11,7 +11,7 @@ from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
 from evercgm.cli.sync import sync
 from evercgm.core.errors import BadInput, EvercgmError, SettingsError
-from evercgm.storage.embedded import EmbeddedError
+from evercgm.storage.postgres_binaries import EmbeddedError
 
 app = typer.Typer(
     name="evercgm",

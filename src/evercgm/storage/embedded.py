@@ -117,6 +117,12 @@ def start(
         return _embedded(notes)
 
 
+def is_running(data_dir: Path) -> bool:
+    """Whether the server of this data directory answers."""
+    notes = _read_notes(data_dir)
+    return notes is not None and _running(notes)
+
+
 def stop(data_dir: Path) -> None:
     """Stop the server (open transactions are rolled back); one that does not run is fine."""
     data_dir = data_dir.absolute()

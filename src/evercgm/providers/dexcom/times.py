@@ -11,7 +11,6 @@ _TEXT = re.compile(
     r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{1,2})(?::(?P<second>[0-9]{1,2})(?:\.(?P<fraction>[0-9]{1,9}))?)?"
     r"(?P<zone>[Zz]|(?P<sign>[+-])(?P<zone_h>[0-9]{2}):?(?P<zone_m>[0-9]{2})(?::?(?P<zone_s>[0-9]{2}))?)?"
 )
-_CUT_SHORT = re.compile(r"[0-9:]*:[0-9]")
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LOWEST_OFFSET_MIN = -12 * 60
 HIGHEST_OFFSET_MIN = 14 * 60
@@ -37,13 +36,24 @@ def parse_time(text: str) -> WireTime | None:
     offset_min = _offset_min(found)
     if offset_min is not None and not LOWEST_OFFSET_MIN <= offset_min <= HIGHEST_OFFSET_MIN:
         return None
-    microsecond = int((found["fraction"] or "").ljust(6, "0")[:6])
-    numbers = [int(found[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")]
     try:
-        instant = datetime(*numbers[:6], microsecond, tzinfo=UTC) - timedelta(minutes=offset_min or 0)  # type: ignore[misc,arg-type]
+        instant = _wall_time(found) - timedelta(minutes=offset_min or 0)
     except (ValueError, OverflowError):
         return None
     return WireTime(instant, offset_min) if instant >= EARLIEST else None
+
+
+def _wall_time(found: re.Match[str]) -> datetime:
+    return datetime(
+        int(found["year"]),
+        int(found["month"]),
+        int(found["day"]),
+        int(found["hour"]),
+        int(found["minute"]),
+        int(found["second"] or 0),
+        int((found["fraction"] or "").ljust(6, "0")[:6]),
+        tzinfo=UTC,
+    )
 
 
 def _ends_short(text: str) -> bool:

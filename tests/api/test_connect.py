@@ -1,0 +1,184 @@
+"""Connecting: a one-time hand-over in the right browser, and a callback that changes nothing by itself."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from evercgm.runtime import Runtime
+from evercgm.storage.identity import sign_in_link, use_link
+from tests.api.conftest import BASE, ORIGIN, VENDOR, Owner
+
+BEGIN = f"{BASE}/dexcom/oauth"
+CALLBACK = f"{BASE}/dexcom/callback"
+
+
+async def begin(client: httpx2.AsyncClient, owner: Owner, **body: Any) -> str:
+    answer = await client.post(BEGIN, json={"region": "us", **body}, headers=owner.bearer)
+    assert 200 == answer.status_code, answer.text
+    assert answer.json()["expires_at"].endswith("Z")
+    url = str(answer.json()["authorization_url"])
+    assert url.startswith(f"{ORIGIN}/connect/")
+    return url
+
+
+async def sign_in(browser: httpx2.AsyncClient, runtime: Runtime, owner: Owner) -> None:
+    browser.cookies.set("evercgm_session", await use_link(runtime.db, await sign_in_link(runtime.db, owner.owner_id)))
+
+
+def state_of(answer: httpx2.Response) -> str:
+    assert 303 == answer.status_code
+    assert answer.headers["location"].startswith(f"{VENDOR}/login?")
+    return str(httpx2.URL(answer.headers["location"]).params["state"])
+
+
+def outcome_of(answer: httpx2.Response) -> tuple[str, str | None]:
+    assert 303 == answer.status_code
+    query = httpx2.URL(answer.headers["location"]).params
+    return query["cgm"], query.get("code")
+
+
+async def connections_of(client: httpx2.AsyncClient, owner: Owner) -> list[str]:
+    found = (await client.get(f"{BASE}/connections", headers=owner.bearer)).json()["connections"]
+    return [item["status"] for item in found]
+
+
+async def test_the_owners_own_browser_goes_on_at_once(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner
+) -> None:
+    await sign_in(browser, runtime, ada)
+
+    answer = await browser.get(await begin(client, ada))
+    back = await browser.get(CALLBACK, params={"state": state_of(answer), "code": "c"})
+
+    cookie = answer.headers["set-cookie"]
+    assert f"Path={CALLBACK}" in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert ("connected", None) == outcome_of(back)
+    assert back.headers["location"].startswith(f"{ORIGIN}/?")
+    assert ["connected"] == await connections_of(client, ada)
+
+
+async def test_another_browser_sees_whom_it_would_connect_and_clicks(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, bob: Owner
+) -> None:
+    url = await begin(client, bob)
+
+    page = await browser.get(url)
+    again = await browser.get(url)
+    click = await browser.post(url, headers={"Origin": ORIGIN})
+    back = await browser.get(CALLBACK, params={"state": state_of(click), "code": "c"})
+
+    assert page.text == again.text
+    assert "Bob &lt;b&gt;" in page.text
+    assert "no-store" == page.headers["cache-control"]
+    assert ("connected", None) == outcome_of(back)
+
+
+async def test_a_hand_over_works_once(client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner) -> None:
+    url = await begin(client, ada)
+    await browser.post(url)
+
+    assert (404, 404) == ((await browser.post(url)).status_code, (await browser.get(url)).status_code)
+
+
+async def test_another_sites_form_cannot_use_a_hand_over(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner
+) -> None:
+    url = await begin(client, ada)
+
+    assert 403 == (await browser.post(url, headers={"Origin": "http://evil.test"})).status_code
+    assert 303 == (await browser.post(url)).status_code
+
+
+async def test_a_callback_in_another_browser_changes_nothing(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner
+) -> None:
+    state = state_of(await browser.post(await begin(client, ada)))
+
+    elsewhere = await client.get(CALLBACK, params={"state": state, "code": "c"})
+
+    assert ("error", "bad_state") == outcome_of(elsewhere)
+    assert [] == await connections_of(client, ada)
+
+
+async def test_a_callback_in_another_owners_session_changes_nothing(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner, bob: Owner
+) -> None:
+    state = state_of(await browser.post(await begin(client, ada)))
+    await sign_in(browser, runtime, bob)
+
+    back = await browser.get(CALLBACK, params={"state": state, "code": "c"})
+
+    assert ("error", "bad_state") == outcome_of(back)
+    assert ([], []) == (await connections_of(client, ada), await connections_of(client, bob))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "state=", "state=x&code=y", "state=%00&code=y", f"state={'s' * 5000}", "error=access_denied", "state=%ff"],
+)
+async def test_a_callback_without_a_live_state_changes_nothing(
+    client: httpx2.AsyncClient, ada: Owner, query: str
+) -> None:
+    back = await client.get(f"{CALLBACK}?{query}")
+
+    assert ("error", "bad_state") == outcome_of(back)
+    assert f"{ORIGIN}/?cgm=error&code=bad_state" == back.headers["location"]
+    assert [] == await connections_of(client, ada)
+
+
+async def test_a_used_state_changes_nothing(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner
+) -> None:
+    state = state_of(await browser.post(await begin(client, ada)))
+    binding = browser.cookies["evercgm_binding"]
+    await browser.get(CALLBACK, params={"state": state, "code": "c"})
+
+    browser.cookies.set("evercgm_binding", binding)
+    again = await browser.get(CALLBACK, params={"state": state, "code": "c"})
+
+    assert ("error", "bad_state") == outcome_of(again)
+
+
+async def test_a_no_at_the_vendor_is_told_in_our_words(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner
+) -> None:
+    url = await begin(client, ada, return_to=f"{ORIGIN}/page?a=1&code=old#part")
+    query = {"state": state_of(await browser.post(url)), "error": "access_denied", "error_description": "marked"}
+
+    back = await browser.get(CALLBACK, params=query)
+
+    assert f"{ORIGIN}/page?a=1&cgm=denied&code=denied" == back.headers["location"]
+    assert [] == await connections_of(client, ada)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://evil.test/",
+        "http://cgm.test.evil.test/",
+        "http://cgm.test@evil.test/",
+        "http://evil.test\\@cgm.test/",
+        "https://cgm.test/",
+        "http://cgm.test:8080/",
+        "//cgm.test/",
+        "/relative",
+        "javascript:alert(1)",
+        "http://cgm.test/\r\nSet-Cookie:a=b",
+        "",
+    ],
+)
+async def test_the_way_back_leads_to_an_allowed_origin_only(
+    client: httpx2.AsyncClient, ada: Owner, address: str
+) -> None:
+    answer = await client.post(BEGIN, json={"region": "us", "return_to": address}, headers=ada.bearer)
+
+    assert (422, "return_to") == (answer.status_code, answer.json()["errors"][0]["field"])
+
+
+async def test_a_region_that_is_not_configured_is_named(client: httpx2.AsyncClient, ada: Owner) -> None:
+    answer = await client.post(BEGIN, json={"region": "eu"}, headers=ada.bearer)
+
+    assert (422, "region") == (answer.status_code, answer.json()["errors"][0]["field"])

@@ -1,0 +1,136 @@
+"""Every answer carries the same guard rails, an error as much as a page."""
+
+import httpx2
+import pytest
+
+from evercgm.api.app import create_app
+from evercgm.api.origins import origin_of, with_siblings
+from evercgm.runtime import Runtime
+from tests.api.conftest import BASE, ORIGIN, VENDOR, Owner
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nowhere", f"{BASE}/session", "/openapi.json", "/sign-in/x"])
+async def test_every_answer_has_the_security_headers(client: httpx2.AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:" in policy
+    assert f"form-action 'self' {VENDOR};" in policy
+    assert "unsafe" not in policy
+    assert policy.endswith("frame-ancestors 'none'")
+    assert "nosniff" == headers["x-content-type-options"]
+    assert headers["referrer-policy"] in ("no-referrer", "same-origin")
+    assert 32 == len(headers["x-request-id"])
+    assert "strict-transport-security" not in headers
+
+
+async def test_an_error_is_a_problem_with_the_request_id(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/nowhere", headers={"X-Request-Id": "request-0001"})
+
+    assert "application/problem+json" == answer.headers["content-type"]
+    assert "request-0001" == answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert (404, "not_found") == (answer.status_code, answer.json()["code"])
+
+
+async def test_a_bad_request_id_is_replaced(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/healthz", headers={"X-Request-Id": "a b<script>"})
+
+    assert 32 == len(answer.headers["x-request-id"])
+
+
+async def test_a_large_body_is_refused_whether_it_says_so_or_not(client: httpx2.AsyncClient, ada: Owner) -> None:
+    async def chunks():
+        for _ in range(100):
+            yield b" " * 1024
+
+    for content in (b" " * 70_000, chunks()):
+        answer = await client.post(f"{BASE}/sync", content=content, headers=ada.bearer)
+        assert (413, "too_large") == (answer.status_code, answer.json()["code"])
+
+
+async def test_a_wrong_field_is_named_and_not_repeated(client: httpx2.AsyncClient, ada: Owner) -> None:
+    body = {"region": "marked-value", "return_to": 7, "more": 1}
+    answer = await client.post(f"{BASE}/dexcom/oauth", json=body, headers=ada.bearer)
+
+    assert (422, "bad_input") == (answer.status_code, answer.json()["code"])
+    assert ["region", "return_to", "more"] == [item["field"] for item in answer.json()["errors"]]
+    assert "marked-value" not in answer.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"region": "\\ud800"}', b"9" * 5000])
+async def test_junk_in_a_body_is_a_clear_answer(client: httpx2.AsyncClient, ada: Owner, content: bytes) -> None:
+    answer = await client.post(f"{BASE}/dexcom/oauth", content=content, headers=ada.bearer)
+
+    assert answer.status_code in (400, 422)
+    assert "application/problem+json" == answer.headers["content-type"]
+
+
+async def test_an_unknown_failure_tells_nothing(runtime: Runtime) -> None:
+    app = create_app(runtime)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("marked-secret")
+
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        answer = await client.get("/broken")
+
+    assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+    assert "marked-secret" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_health_tells_that_it_can_serve(client: httpx2.AsyncClient) -> None:
+    ready = await client.get("/readyz")
+
+    assert {"status": "ok"} == (await client.get("/healthz")).json()
+    assert {"database": "ok", "migrations": "ok", "key": "ok"} == ready.json()["checks"]
+    assert 200 == ready.status_code
+
+
+async def test_the_openapi_names_every_route_of_the_report(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    assert document["openapi"].startswith("3.1")
+    expected = {"dexcom/oauth", "dexcom/callback", "connections", "connections/{connection_id}", "sync", "readings"}
+    assert {f"{BASE}/{path}" for path in expected} <= set(document["paths"])
+
+
+async def test_the_page_is_served_with_its_files(client: httpx2.AsyncClient) -> None:
+    page = await client.get("/")
+    style = await client.get("/assets/style.css")
+
+    assert (200, 200) == (page.status_code, style.status_code)
+    assert "text/html" in page.headers["content-type"]
+    assert "no-cache" == style.headers["cache-control"]
+    assert 404 == (await client.get("/assets/..%2f..%2fsettings.py")).status_code
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://Cgm.Example.org:443/a?b#c", "https://cgm.example.org"),
+        ("http://[::1]:8400/", "http://[::1]:8400"),
+        ("http://a.test@evil.test/", None),
+        ("http://a.test\\@evil.test/", None),
+        ("http://a.test:99999/", None),
+        ("javascript:alert(1)", None),
+        ("//a.test/", None),
+        ("/path", None),
+        ("http:///x", None),
+        ("http://a.test\n.evil.test", None),
+        (" http://a.test", None),
+        ("http://а.test/", None),
+        ("null", None),
+        ("", None),
+    ],
+)
+def test_an_origin_is_read_strictly(address: str, expected: str | None) -> None:
+    assert expected == origin_of(address)
+
+
+def test_a_vendors_login_may_lead_over_its_own_hosts_only() -> None:
+    found = with_siblings({"https://api.dexcom.com", "http://127.0.0.1:8401", "https://10.1.2.3"})
+
+    assert ["http://127.0.0.1:8401", "https://*.dexcom.com", "https://10.1.2.3", "https://api.dexcom.com"] == found

@@ -1,0 +1,221 @@
+"""The whole path: consent, history, new readings, a second sync, a killed worker, short-lived tokens."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from demo_process import Demo, connect, start_demo, until
+from series import sql, stored, truth
+
+LONG_TRACE_DAYS = 100
+
+
+def connection_of(demo: Demo, person_id: str) -> dict[str, object]:
+    with demo.api() as api:
+        found = api.get("/connections", params={"person_id": person_id}).json()["connections"]
+    assert len(found) == 1
+    return dict(found[0])
+
+
+def wait_for_history(demo: Demo, person_id: str) -> None:
+    query = """
+        select r.outcome from cgm_private.sync_runs r
+        where r.person_id = %s and r.trigger = 'connect' and r.outcome = 'succeeded'
+    """
+    until(lambda: sql(demo, query, person_id), "the first history is stored")
+
+
+@pytest.fixture(scope="module")
+def connected(demo: Demo) -> str:
+    """The first person of the demo, connected, with the whole history."""
+    person_id = str(demo.line["persons"][0]["id"])
+    assert "cgm=connected" in connect(demo, person_id, "User7")
+    wait_for_history(demo, person_id)
+    return person_id
+
+
+def test_every_stored_reading_equals_the_trace_once(demo: Demo, connected: str) -> None:
+    assert len(truth(demo, "User7")) > 1500
+    assert stored(demo, connected) == truth(demo, "User7")
+
+
+def test_the_api_tells_the_same_series_newest_first(demo: Demo, connected: str) -> None:
+    rows: list[dict[str, object]] = []
+    url: str | None = f"{demo.url}/api/metabolic/cgm/readings?person_id={connected}&limit=500"
+
+    with demo.api() as api:
+        while url:
+            page = api.get(url).json()
+            rows += page["readings"]
+            url = page["next"]
+
+    told = [(datetime.fromisoformat(str(row["measured_at"])), row["value"]) for row in reversed(rows)]
+    assert told == stored(demo, connected)
+    assert {row["unit"] for row in rows} == {"mg/dL"}
+
+
+def test_a_second_full_sync_changes_nothing(demo: Demo, connected: str) -> None:
+    before = sql(demo, "select id, value from public.glucose_readings where person_id = %s order by id", connected)
+    connection_id = str(connection_of(demo, connected)["id"])
+
+    done = demo.command("sync", connection_id, "--from", "2020-01-01T00:00:00Z")
+
+    assert done.returncode == 0, done.stderr
+    assert "nothing_new" in done.stdout or "succeeded" in done.stdout
+    after = sql(demo, "select id, value from public.glucose_readings where person_id = %s order by id", connected)
+    assert set(before) <= set(after)
+    assert stored(demo, connected) == truth(demo, "User7")
+
+
+def test_a_manual_sync_within_the_minute_is_refused_with_the_time_to_wait(demo: Demo, connected: str) -> None:
+    connection_id = str(connection_of(demo, connected)["id"])
+    with demo.api() as api:
+        first = api.post("/sync", json={"connection_id": connection_id})
+        assert first.status_code == 202, first.text
+        run = first.json()["runs"][0]
+        until(lambda: api.get(f"/syncs/{run['id']}").json()["state"] == "done", "the run is done")
+
+        second = api.post("/sync", json={"connection_id": connection_id})
+
+    assert second.status_code == 429
+    assert 0 < int(second.headers["retry-after"]) <= 60
+
+
+def test_a_token_is_found_nowhere_but_sealed(demo: Demo, connected: str, tmp_path: Path) -> None:
+    from evercgm.settings import parse_key
+    from evercgm.storage.connections import access_place, refresh_place
+    from evercgm.storage.vault import Vault
+
+    key = (demo.data_dir / "encryption.key").read_text()
+    vault = Vault(parse_key("key", key))
+    row = sql(
+        demo, "select id, access_token, refresh_token from public.cgm_connections where person_id = %s", connected
+    )
+    connection_id, access, refresh = row[0]
+    secrets = [
+        vault.open(access, access_place(connection_id)).reveal(),
+        vault.open(refresh, refresh_place(connection_id)).reveal(),
+        json.loads((demo.data_dir / "simulated-registration.json").read_text())["client_secret"],
+        key.strip(),
+    ]
+    dump = subprocess.run(
+        [pg_dump(), "--dbname", demo.line["admin_database_url"]], capture_output=True, text=True, check=True
+    ).stdout
+    with demo.api() as api:
+        answers = "".join(
+            api.get(path).text
+            for path in ("/connections", f"/connections/{connection_id}", f"/syncs?connection_id={connection_id}")
+        )
+    processes = "".join(
+        path.read_bytes().decode(errors="replace")
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.exists() and os.access(path, os.R_OK)
+    )
+
+    server_log = postgres_log(demo)
+
+    assert "cgm_jobs.pgqueuer" in dump
+    assert all(len(secret) > 20 for secret in secrets)
+    for secret in secrets:
+        assert secret not in dump
+        assert secret not in answers
+        assert secret not in demo.log.read_text()
+        assert secret not in processes
+        assert secret not in server_log
+
+
+def postgres_log(demo: Demo) -> str:
+    """The server's log, beside the data or where they were moved to."""
+    server_dir = Path(json.loads((demo.data_dir / "postgres.json").read_text())["server_dir"])
+    logs = [path for folder in (demo.data_dir, server_dir) for path in folder.glob("*.log")]
+    assert logs
+    return "".join(path.read_text() for path in logs)
+
+
+def pg_dump() -> str:
+    from evercgm.storage.postgres_binaries import find_binaries
+
+    return str(find_binaries().folder / "pg_dump")
+
+
+def test_tokens_of_five_seconds_are_never_reused(demo: Demo) -> None:
+    person_id = str(demo.line["persons"][1]["id"])
+    httpx2.post(f"{demo.control}/settings", json={"expires_in": 5}, trust_env=False).raise_for_status()
+    before = httpx2.get(f"{demo.control}/stats", trust_env=False).json()
+    try:
+        assert "cgm=connected" in connect(demo, person_id, "User6")
+        wait_for_history(demo, person_id)
+        connection_id = str(connection_of(demo, person_id)["id"])
+        for _ in range(3):
+            until(lambda: token_is_due(demo, connection_id), "the access token has run out")
+            with ThreadPoolExecutor(3) as pool:
+                done = list(pool.map(lambda _n: demo.command("sync", connection_id), range(3)))
+            assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+    finally:
+        httpx2.post(f"{demo.control}/settings", json={"expires_in": 7200}, trust_env=False).raise_for_status()
+    after = httpx2.get(f"{demo.control}/stats", trust_env=False).json()
+
+    assert after["token_calls"]["refresh_token"] >= before["token_calls"].get("refresh_token", 0) + 3
+    assert after["refresh_reuse"] == before["refresh_reuse"] == 0
+    assert connection_of(demo, person_id)["status"] == "connected"
+    assert stored(demo, person_id) == truth(demo, "User6")
+
+
+def token_is_due(demo: Demo, connection_id: str) -> bool:
+    query = "select token_expires_at < now() at time zone 'UTC' from public.cgm_connections where id = %s"
+    return bool(sql(demo, query, connection_id)[0][0])
+
+
+@pytest.fixture(scope="module")
+def long_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A demo whose first account has a hundred days of readings, so that a sync takes several windows."""
+    folder = tmp_path_factory.mktemp("long")
+    start = datetime(2017, 1, 1, tzinfo=UTC)
+    rows = [
+        f"{(start + timedelta(minutes=5 * n)).strftime('%Y-%m-%d %H:%M:%S')},{80 + (n * 7 + n // 288) % 150}"
+        for n in range(LONG_TRACE_DAYS * 288)
+    ]
+    trace = folder / "long.csv"
+    trace.write_text("local_time,glucose_mg_dl\n" + "\n".join(rows) + "\n")
+    started = start_demo(folder / "data", "--trace", str(trace))
+    yield started
+    started.stop()
+
+
+def child_of(demo: Demo, word: str) -> int:
+    """The process id of a child of the demo by a word of its command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            arguments = (folder / "cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == demo.process.pid and word in arguments:
+            return int(folder.name)
+    raise AssertionError(f"no child {word}")
+
+
+def test_a_worker_killed_in_mid_sync_loses_and_doubles_nothing(long_demo: Demo) -> None:
+    person_id = str(long_demo.line["persons"][0]["id"])
+    worker, cloud = child_of(long_demo, "work"), child_of(long_demo, "dexcom")
+    part = "select fetched from cgm_private.sync_runs where person_id = %s and state = 'running' and fetched > 0"
+    assert "cgm=connected" in connect(long_demo, person_id)
+    until(lambda: sql(long_demo, part, person_id), "a part of the history is stored")
+
+    os.kill(cloud, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    os.kill(cloud, signal.SIGCONT)
+
+    interrupted = stored(long_demo, person_id)
+    assert 0 < len(interrupted) < LONG_TRACE_DAYS * 288
+    wait_for_history(long_demo, person_id)
+    starts = sql(long_demo, "select starts from cgm_private.sync_runs where trigger = 'connect'")
+    assert starts == [(2,)]
+    assert stored(long_demo, person_id) == truth(long_demo, "User7")
