@@ -1,5 +1,7 @@
 """Only a token that our own key signed, for a person, now, is a caller."""
 
+import hashlib
+import hmac
 import json
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
@@ -9,12 +11,12 @@ from uuid import uuid4
 import httpx2
 import jwt
 import pytest
+from api_world import BASE, Owner, open_runtime_on
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from evercgm.runtime import Runtime
-from evercgm.storage.identity import SigningKeys, issue_jwt, load_keys, verify_jwt
-from tests.api.conftest import BASE, Owner, open_runtime_on
+from evercgm.storage.identity import SigningKeys, issue_jwt, load_keys, sign_in_link, use_link, verify_jwt
 
 ADDRESS = f"{BASE}/session"
 
@@ -95,9 +97,6 @@ async def test_a_token_without_signature_is_refused(client: httpx2.AsyncClient, 
 
 
 async def test_the_public_key_used_as_a_shared_secret_is_refused(client: httpx2.AsyncClient, runtime: Runtime) -> None:
-    import hashlib
-    import hmac
-
     public = runtime.keys.public[runtime.keys.kid].public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -137,8 +136,6 @@ async def test_what_is_no_token_is_refused_with_a_problem(client: httpx2.AsyncCl
 
 
 async def test_a_wrong_bearer_is_not_mended_by_a_session(browser: httpx2.AsyncClient, runtime: Runtime) -> None:
-    from evercgm.storage.identity import sign_in_link, use_link
-
     session = await use_link(runtime.db, await sign_in_link(runtime.db, str(uuid4())))
     browser.cookies.set("evercgm_session", session)
 

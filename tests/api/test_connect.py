@@ -4,10 +4,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from api_world import BASE, ORIGIN, VENDOR, Owner
 
 from evercgm.runtime import Runtime
 from evercgm.storage.identity import sign_in_link, use_link
-from tests.api.conftest import BASE, ORIGIN, VENDOR, Owner
 
 BEGIN = f"{BASE}/dexcom/oauth"
 CALLBACK = f"{BASE}/dexcom/callback"
@@ -15,7 +15,7 @@ CALLBACK = f"{BASE}/dexcom/callback"
 
 async def begin(client: httpx2.AsyncClient, owner: Owner, **body: Any) -> str:
     answer = await client.post(BEGIN, json={"region": "us", **body}, headers=owner.bearer)
-    assert 200 == answer.status_code, answer.text
+    assert answer.status_code == 200, answer.text
     assert answer.json()["expires_at"].endswith("Z")
     url = str(answer.json()["authorization_url"])
     assert url.startswith(f"{ORIGIN}/connect/")
@@ -27,13 +27,13 @@ async def sign_in(browser: httpx2.AsyncClient, runtime: Runtime, owner: Owner) -
 
 
 def state_of(answer: httpx2.Response) -> str:
-    assert 303 == answer.status_code
+    assert answer.status_code == 303
     assert answer.headers["location"].startswith(f"{VENDOR}/login?")
     return str(httpx2.URL(answer.headers["location"]).params["state"])
 
 
 def outcome_of(answer: httpx2.Response) -> tuple[str, str | None]:
-    assert 303 == answer.status_code
+    assert answer.status_code == 303
     query = httpx2.URL(answer.headers["location"]).params
     return query["cgm"], query.get("code")
 
@@ -55,9 +55,9 @@ async def test_the_owners_own_browser_goes_on_at_once(
     assert f"Path={CALLBACK}" in cookie
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
-    assert ("connected", None) == outcome_of(back)
+    assert outcome_of(back) == ("connected", None)
     assert back.headers["location"].startswith(f"{ORIGIN}/?")
-    assert ["connected"] == await connections_of(client, ada)
+    assert await connections_of(client, ada) == ["connected"]
 
 
 async def test_another_browser_sees_whom_it_would_connect_and_clicks(
@@ -72,15 +72,15 @@ async def test_another_browser_sees_whom_it_would_connect_and_clicks(
 
     assert page.text == again.text
     assert "Bob &lt;b&gt;" in page.text
-    assert "no-store" == page.headers["cache-control"]
-    assert ("connected", None) == outcome_of(back)
+    assert page.headers["cache-control"] == "no-store"
+    assert outcome_of(back) == ("connected", None)
 
 
 async def test_a_hand_over_works_once(client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner) -> None:
     url = await begin(client, ada)
     await browser.post(url)
 
-    assert (404, 404) == ((await browser.post(url)).status_code, (await browser.get(url)).status_code)
+    assert ((await browser.post(url)).status_code, (await browser.get(url)).status_code) == (404, 404)
 
 
 async def test_another_sites_form_cannot_use_a_hand_over(
@@ -88,8 +88,8 @@ async def test_another_sites_form_cannot_use_a_hand_over(
 ) -> None:
     url = await begin(client, ada)
 
-    assert 403 == (await browser.post(url, headers={"Origin": "http://evil.test"})).status_code
-    assert 303 == (await browser.post(url)).status_code
+    assert (await browser.post(url, headers={"Origin": "http://evil.test"})).status_code == 403
+    assert (await browser.post(url)).status_code == 303
 
 
 async def test_a_callback_in_another_browser_changes_nothing(
@@ -99,8 +99,8 @@ async def test_a_callback_in_another_browser_changes_nothing(
 
     elsewhere = await client.get(CALLBACK, params={"state": state, "code": "c"})
 
-    assert ("error", "bad_state") == outcome_of(elsewhere)
-    assert [] == await connections_of(client, ada)
+    assert outcome_of(elsewhere) == ("error", "bad_state")
+    assert await connections_of(client, ada) == []
 
 
 async def test_a_callback_in_another_owners_session_changes_nothing(
@@ -111,8 +111,8 @@ async def test_a_callback_in_another_owners_session_changes_nothing(
 
     back = await browser.get(CALLBACK, params={"state": state, "code": "c"})
 
-    assert ("error", "bad_state") == outcome_of(back)
-    assert ([], []) == (await connections_of(client, ada), await connections_of(client, bob))
+    assert outcome_of(back) == ("error", "bad_state")
+    assert (await connections_of(client, ada), await connections_of(client, bob)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ async def test_a_callback_without_a_live_state_changes_nothing(
 ) -> None:
     back = await client.get(f"{CALLBACK}?{query}")
 
-    assert ("error", "bad_state") == outcome_of(back)
+    assert outcome_of(back) == ("error", "bad_state")
     assert f"{ORIGIN}/?cgm=error&code=bad_state" == back.headers["location"]
-    assert [] == await connections_of(client, ada)
+    assert await connections_of(client, ada) == []
 
 
 async def test_a_used_state_changes_nothing(
@@ -139,7 +139,7 @@ async def test_a_used_state_changes_nothing(
     browser.cookies.set("evercgm_binding", binding)
     again = await browser.get(CALLBACK, params={"state": state, "code": "c"})
 
-    assert ("error", "bad_state") == outcome_of(again)
+    assert outcome_of(again) == ("error", "bad_state")
 
 
 async def test_a_no_at_the_vendor_is_told_in_our_words(
@@ -151,7 +151,7 @@ async def test_a_no_at_the_vendor_is_told_in_our_words(
     back = await browser.get(CALLBACK, params=query)
 
     assert f"{ORIGIN}/page?a=1&cgm=denied&code=denied" == back.headers["location"]
-    assert [] == await connections_of(client, ada)
+    assert await connections_of(client, ada) == []
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ async def test_the_way_back_leads_to_an_allowed_origin_only(
 ) -> None:
     answer = await client.post(BEGIN, json={"region": "us", "return_to": address}, headers=ada.bearer)
 
-    assert (422, "return_to") == (answer.status_code, answer.json()["errors"][0]["field"])
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "return_to")
 
 
 async def test_a_region_that_is_not_configured_is_named(client: httpx2.AsyncClient, ada: Owner) -> None:
     answer = await client.post(BEGIN, json={"region": "eu"}, headers=ada.bearer)
 
-    assert (422, "region") == (answer.status_code, answer.json()["errors"][0]["field"])
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "region")

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from api_world import BASE, ORIGIN, Owner, Run, add_connection, add_person, add_readings
 
 from evercgm.runtime import Runtime
-from tests.api.conftest import BASE, ORIGIN, Owner, Run, add_connection, add_person, add_readings
+from evercgm.storage.identity import sign_in_link, use_link
 
 LIST = f"{BASE}/connections"
 
@@ -30,8 +31,11 @@ async def test_an_owner_sees_the_connection_in_words(
         "token_expires_at", "last_sync_at", "next_sync_at", "newest_reading_at", "freshness",
     } == set(found[0])  # fmt: skip
     assert newest.strftime("%Y-%m-%dT%H:%M:%SZ") == found[0]["newest_reading_at"]
-    assert ("connected", "us", None, "delayed") == tuple(
-        found[0][name] for name in ("status", "region", "reason", "freshness")
+    assert tuple(found[0][name] for name in ("status", "region", "reason", "freshness")) == (
+        "connected",
+        "us",
+        None,
+        "delayed",
     )
     assert {**found[0], "readings": {"total": 2, "days": 2}} == one
 
@@ -50,7 +54,7 @@ async def test_a_connection_of_the_host_app_says_whose_it_is(
 
     found = (await client.get(LIST, headers=ada.bearer)).json()["connections"][0]
 
-    assert ("not_adopted", None, "none") == (found["reason"], found["region"], found["freshness"])
+    assert (found["reason"], found["region"], found["freshness"]) == ("not_adopted", None, "none")
     assert found["message"].startswith("This connection belongs to another app.")
     assert "theirs" not in str(found)
 
@@ -60,7 +64,7 @@ async def test_a_paused_connection_says_so(client: httpx2.AsyncClient, ada: Owne
 
     found = (await client.get(LIST, headers=ada.bearer)).json()["connections"][0]
 
-    assert ("disconnected", "paused") == (found["status"], found["reason"])
+    assert (found["status"], found["reason"]) == ("disconnected", "paused")
 
 
 async def test_a_strangers_id_and_an_unknown_id_get_the_same_answer(
@@ -92,9 +96,9 @@ async def test_a_strangers_id_and_an_unknown_id_get_the_same_answer(
     for (method, path, body), (_, other_path, other_body) in zip(foreign, unknown, strict=True):
         first = await client.request(method, path, json=body, headers=headers)
         second = await client.request(method, other_path, json=other_body, headers=headers)
-        assert (404, "not_found") == (first.status_code, first.json()["code"]), path
+        assert (first.status_code, first.json()["code"]) == (404, "not_found"), path
         assert second.content == first.content
-    assert 200 == (await client.get(f"{LIST}/{theirs}", headers=bob.bearer)).status_code
+    assert (await client.get(f"{LIST}/{theirs}", headers=bob.bearer)).status_code == 200
     assert run_id == (await client.get(f"{BASE}/syncs/{run_id}", headers=bob.bearer)).json()["id"]
 
 
@@ -112,8 +116,8 @@ async def test_isolation_does_not_rest_on_row_level_security(
     readings = await client.get(f"{BASE}/readings?person_id={bob.person_id}", headers=ada.bearer)
 
     assert [ada.person_id] == [person["id"] for person in session["persons"]]
-    assert ([], [], 404) == (connections, syncs, readings.status_code)
-    assert 404 == (await client.get(f"{LIST}/{theirs}", headers=ada.bearer)).status_code
+    assert (connections, syncs, readings.status_code) == ([], [], 404)
+    assert (await client.get(f"{LIST}/{theirs}", headers=ada.bearer)).status_code == 404
 
 
 async def test_disconnecting_keeps_the_readings(client: httpx2.AsyncClient, ada: Owner, admin: Run) -> None:
@@ -123,9 +127,9 @@ async def test_disconnecting_keeps_the_readings(client: httpx2.AsyncClient, ada:
     answer = await client.delete(f"{LIST}/{connection_id}", headers=ada.bearer)
     left = (await client.get(f"{BASE}/readings", headers=ada.bearer)).json()["readings"]
 
-    assert (200, {"readings_kept": 1, "vendor_revoked": False}) == (answer.status_code, answer.json())
-    assert 404 == (await client.get(f"{LIST}/{connection_id}", headers=ada.bearer)).status_code
-    assert [None] == [reading["connection_id"] for reading in left]
+    assert (answer.status_code, answer.json()) == (200, {"readings_kept": 1, "vendor_revoked": False})
+    assert (await client.get(f"{LIST}/{connection_id}", headers=ada.bearer)).status_code == 404
+    assert [reading["connection_id"] for reading in left] == [None]
 
 
 async def test_asking_for_a_sync_twice_gives_the_same_run(client: httpx2.AsyncClient, ada: Owner, admin: Run) -> None:
@@ -135,10 +139,10 @@ async def test_asking_for_a_sync_twice_gives_the_same_run(client: httpx2.AsyncCl
     second = await client.post(f"{BASE}/sync", headers=ada.bearer)
     listed = (await client.get(f"{BASE}/syncs", headers=ada.bearer)).json()["syncs"]
 
-    assert 202 == first.status_code
+    assert first.status_code == 202
     assert first.json() == second.json()
     assert [run["id"] for run in first.json()["runs"]] == [run["id"] for run in listed]
-    assert ("queued", None, None) == tuple(listed[0][name] for name in ("state", "outcome", "took_ms"))
+    assert tuple(listed[0][name] for name in ("state", "outcome", "took_ms")) == ("queued", None, None)
 
 
 async def test_a_window_needs_an_order_and_a_zone(client: httpx2.AsyncClient, ada: Owner) -> None:
@@ -162,33 +166,31 @@ async def test_with_two_persons_the_person_must_be_named(client: httpx2.AsyncCli
         await client.post(f"{BASE}/sync", json={}, headers=ada.bearer),
         await client.post(f"{BASE}/dexcom/oauth", json={"region": "us"}, headers=ada.bearer),
     ):
-        assert (422, "person_id") == (answer.status_code, answer.json()["errors"][0]["field"])
-    assert 200 == (await client.get(LIST, headers=ada.bearer)).status_code
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "person_id")
+    assert (await client.get(LIST, headers=ada.bearer)).status_code == 200
 
 
 async def test_a_cookie_changes_nothing_without_our_origin(
     browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner, admin: Run
 ) -> None:
-    from evercgm.storage.identity import sign_in_link, use_link
-
     connection_id = await add_connection(admin, ada.person_id)
     browser.cookies.set("evercgm_session", await use_link(runtime.db, await sign_in_link(runtime.db, ada.owner_id)))
 
     for method, path in (("DELETE", f"{LIST}/{connection_id}"), ("POST", f"{BASE}/sync")):
-        assert 403 == (await browser.request(method, path)).status_code
+        assert (await browser.request(method, path)).status_code == 403
     answer = await browser.delete(f"{LIST}/{connection_id}", headers={"Origin": ORIGIN})
-    assert 200 == answer.status_code
+    assert answer.status_code == 200
 
 
 async def test_providers_tell_what_can_be_connected(client: httpx2.AsyncClient, ada: Owner) -> None:
     found = (await client.get(f"{BASE}/providers", headers=ada.bearer)).json()["providers"]
 
-    assert [("dexcom", True)] == [(item["route"], item["official"]) for item in found]
-    assert {"us": True, "eu": False} == {item["region"]: item["configured"] for item in found[0]["regions"]}
+    assert [(item["route"], item["official"]) for item in found] == [("dexcom", True)]
+    assert {item["region"]: item["configured"] for item in found[0]["regions"]} == {"us": True, "eu": False}
 
 
 @pytest.mark.parametrize("path", ["connections/%00", "syncs/%00", "connections?person_id=%00", "syncs?limit=0"])
 async def test_an_id_that_cannot_be_one_is_a_clear_answer(client: httpx2.AsyncClient, ada: Owner, path: str) -> None:
     answer = await client.get(f"{BASE}/{path}", headers=ada.bearer)
 
-    assert (422, "bad_input") == (answer.status_code, answer.json()["code"])
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_input")

@@ -2,11 +2,11 @@
 
 import httpx2
 import pytest
+from api_world import BASE, ORIGIN, VENDOR, Owner
 
 from evercgm.api.app import create_app
 from evercgm.api.origins import origin_of, with_siblings
 from evercgm.runtime import Runtime
-from tests.api.conftest import BASE, ORIGIN, VENDOR, Owner
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", f"{BASE}/session", "/openapi.json", "/sign-in/x"])
@@ -18,24 +18,24 @@ async def test_every_answer_has_the_security_headers(client: httpx2.AsyncClient,
     assert f"form-action 'self' {VENDOR};" in policy
     assert "unsafe" not in policy
     assert policy.endswith("frame-ancestors 'none'")
-    assert "nosniff" == headers["x-content-type-options"]
+    assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] in ("no-referrer", "same-origin")
-    assert 32 == len(headers["x-request-id"])
+    assert len(headers["x-request-id"]) == 32
     assert "strict-transport-security" not in headers
 
 
 async def test_an_error_is_a_problem_with_the_request_id(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/nowhere", headers={"X-Request-Id": "request-0001"})
 
-    assert "application/problem+json" == answer.headers["content-type"]
+    assert answer.headers["content-type"] == "application/problem+json"
     assert "request-0001" == answer.headers["x-request-id"] == answer.json()["request_id"]
-    assert (404, "not_found") == (answer.status_code, answer.json()["code"])
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 async def test_a_bad_request_id_is_replaced(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/healthz", headers={"X-Request-Id": "a b<script>"})
 
-    assert 32 == len(answer.headers["x-request-id"])
+    assert len(answer.headers["x-request-id"]) == 32
 
 
 async def test_a_large_body_is_refused_whether_it_says_so_or_not(client: httpx2.AsyncClient, ada: Owner) -> None:
@@ -45,15 +45,15 @@ async def test_a_large_body_is_refused_whether_it_says_so_or_not(client: httpx2.
 
     for content in (b" " * 70_000, chunks()):
         answer = await client.post(f"{BASE}/sync", content=content, headers=ada.bearer)
-        assert (413, "too_large") == (answer.status_code, answer.json()["code"])
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
 async def test_a_wrong_field_is_named_and_not_repeated(client: httpx2.AsyncClient, ada: Owner) -> None:
     body = {"region": "marked-value", "return_to": 7, "more": 1}
     answer = await client.post(f"{BASE}/dexcom/oauth", json=body, headers=ada.bearer)
 
-    assert (422, "bad_input") == (answer.status_code, answer.json()["code"])
-    assert ["region", "return_to", "more"] == [item["field"] for item in answer.json()["errors"]]
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_input")
+    assert [item["field"] for item in answer.json()["errors"]] == ["region", "return_to", "more"]
     assert "marked-value" not in answer.text
 
 
@@ -62,7 +62,7 @@ async def test_junk_in_a_body_is_a_clear_answer(client: httpx2.AsyncClient, ada:
     answer = await client.post(f"{BASE}/dexcom/oauth", content=content, headers=ada.bearer)
 
     assert answer.status_code in (400, 422)
-    assert "application/problem+json" == answer.headers["content-type"]
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_an_unknown_failure_tells_nothing(runtime: Runtime) -> None:
@@ -76,7 +76,7 @@ async def test_an_unknown_failure_tells_nothing(runtime: Runtime) -> None:
     async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as client:
         answer = await client.get("/broken")
 
-    assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "marked-secret" not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
@@ -84,9 +84,9 @@ async def test_an_unknown_failure_tells_nothing(runtime: Runtime) -> None:
 async def test_health_tells_that_it_can_serve(client: httpx2.AsyncClient) -> None:
     ready = await client.get("/readyz")
 
-    assert {"status": "ok"} == (await client.get("/healthz")).json()
-    assert {"database": "ok", "migrations": "ok", "key": "ok"} == ready.json()["checks"]
-    assert 200 == ready.status_code
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert ready.json()["checks"] == {"database": "ok", "migrations": "ok", "key": "ok"}
+    assert ready.status_code == 200
 
 
 async def test_the_openapi_names_every_route_of_the_report(client: httpx2.AsyncClient) -> None:
@@ -101,10 +101,10 @@ async def test_the_page_is_served_with_its_files(client: httpx2.AsyncClient) -> 
     page = await client.get("/")
     style = await client.get("/assets/style.css")
 
-    assert (200, 200) == (page.status_code, style.status_code)
+    assert (page.status_code, style.status_code) == (200, 200)
     assert "text/html" in page.headers["content-type"]
-    assert "no-cache" == style.headers["cache-control"]
-    assert 404 == (await client.get("/assets/..%2f..%2fsettings.py")).status_code
+    assert style.headers["cache-control"] == "no-cache"
+    assert (await client.get("/assets/..%2f..%2fsettings.py")).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def test_an_origin_is_read_strictly(address: str, expected: str | None) -> None:
 def test_a_vendors_login_may_lead_over_its_own_hosts_only() -> None:
     found = with_siblings({"https://api.dexcom.com", "http://127.0.0.1:8401", "https://10.1.2.3"})
 
-    assert ["http://127.0.0.1:8401", "https://*.dexcom.com", "https://10.1.2.3", "https://api.dexcom.com"] == found
+    assert found == ["http://127.0.0.1:8401", "https://*.dexcom.com", "https://10.1.2.3", "https://api.dexcom.com"]

@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-
-from tests.api.conftest import BASE, ORIGIN, Owner, Run, add_connection, add_readings
+from api_world import BASE, ORIGIN, Owner, Run, add_connection, add_readings
 
 ADDRESS = f"{BASE}/readings"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -15,7 +14,7 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 async def get(client: httpx2.AsyncClient, owner: Owner, address: str = ADDRESS, **query: Any) -> Any:
     answer = await client.get(address, params=query or None, headers=owner.bearer)
-    assert 200 == answer.status_code, answer.text
+    assert answer.status_code == 200, answer.text
     return answer.json()
 
 
@@ -48,7 +47,7 @@ async def test_from_is_inclusive_and_to_exclusive(client: httpx2.AsyncClient, ad
 
     found = await get(client, ada, **{"from": "2026-11-01T13:05:00+01:00", "to": "2026-11-01T12:15:00Z"})
 
-    assert ["2026-11-01T12:10:00Z", "2026-11-01T12:05:00Z"] == [reading["measured_at"] for reading in found["readings"]]
+    assert [reading["measured_at"] for reading in found["readings"]] == ["2026-11-01T12:10:00Z", "2026-11-01T12:05:00Z"]
 
 
 async def test_a_page_that_follows_keeps_the_question(client: httpx2.AsyncClient, ada: Owner, admin: Run) -> None:
@@ -58,7 +57,7 @@ async def test_a_page_that_follows_keeps_the_question(client: httpx2.AsyncClient
     first = await get(client, ada, **query)
     second = await get(client, ada, first["next"])
 
-    assert ["2026-11-01T12:10:00Z", "2026-11-01T12:05:00Z"] == [item["measured_at"] for item in second["readings"]]
+    assert [item["measured_at"] for item in second["readings"]] == ["2026-11-01T12:10:00Z", "2026-11-01T12:05:00Z"]
     assert {"mmol/L"} == {item["unit"] for item in second["readings"]}
     assert second["next"] is None
 
@@ -88,7 +87,7 @@ async def test_a_reading_has_all_its_parts(client: httpx2.AsyncClient, ada: Owne
         "display_offset_min": 60,
     }
     assert expected == {name: value for name, value in reading.items() if name != "id"}
-    assert (5.6, "mmol/L", -0.069) == (in_mmol["value"], in_mmol["unit"], in_mmol["trend_rate"])
+    assert (in_mmol["value"], in_mmol["unit"], in_mmol["trend_rate"]) == (5.6, "mmol/L", -0.069)
 
 
 async def test_a_reading_known_by_two_streams_is_one_reading(
@@ -102,7 +101,7 @@ async def test_a_reading_known_by_two_streams_is_one_reading(
             (stream,),
         )
 
-    assert 1 == len((await get(client, ada))["readings"])
+    assert len((await get(client, ada))["readings"]) == 1
 
 
 async def test_a_stranger_gets_the_answer_of_an_unknown_person(
@@ -112,8 +111,8 @@ async def test_a_stranger_gets_the_answer_of_an_unknown_person(
 
     for person_id in (ada.person_id, str(uuid4())):
         answer = await client.get(ADDRESS, params={"person_id": person_id}, headers=bob.bearer)
-        assert (404, "not_found") == (answer.status_code, answer.json()["code"])
-    assert [] == (await get(client, bob))["readings"]
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await get(client, bob))["readings"] == []
 
 
 async def test_a_cursor_of_another_leads_into_ones_own_readings_only(
@@ -122,7 +121,7 @@ async def test_a_cursor_of_another_leads_into_ones_own_readings_only(
     await add_readings(admin, ada.person_id, None, [NOON + timedelta(minutes=5 * n) for n in range(3)])
     cursor = httpx2.URL((await get(client, ada, limit=1))["next"]).params["cursor"]
 
-    assert [] == (await get(client, bob, cursor=cursor))["readings"]
+    assert (await get(client, bob, cursor=cursor))["readings"] == []
 
 
 @pytest.mark.parametrize(

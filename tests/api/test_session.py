@@ -7,11 +7,11 @@ from uuid import uuid4
 import httpx2
 import psycopg
 import pytest
+from api_world import BASE, ORIGIN, Owner, Run
 
 from evercgm.core.errors import BadInput, NotYours
 from evercgm.runtime import Runtime
 from evercgm.storage.identity import session_owner, sign_in_link, use_link
-from tests.api.conftest import BASE, ORIGIN, Owner, Run
 
 SIGN_OUT = f"{BASE}/session/sign-out"
 
@@ -22,10 +22,10 @@ async def test_looking_at_a_link_does_not_use_it_up(browser: httpx2.AsyncClient,
     looks = [await browser.get(link) for _ in range(3)]
     click = await browser.post(link, headers={"Origin": ORIGIN})
 
-    assert [200, 200, 200] == [look.status_code for look in looks]
+    assert [look.status_code for look in looks] == [200, 200, 200]
     assert f'<form method="post" action="{link}">' in looks[0].text
     assert "set-cookie" not in looks[0].headers
-    assert (303, "/") == (click.status_code, click.headers["location"])
+    assert (click.status_code, click.headers["location"]) == (303, "/")
     assert ada.owner_id == (await browser.get(f"{BASE}/session")).json()["owner_id"]
 
 
@@ -35,9 +35,9 @@ async def test_a_link_works_once(browser: httpx2.AsyncClient, runtime: Runtime, 
 
     again = await browser.post(link)
 
-    assert 404 == again.status_code
+    assert again.status_code == 404
     assert "set-cookie" not in again.headers
-    assert 404 == (await browser.get(link)).status_code
+    assert (await browser.get(link)).status_code == 404
 
 
 async def test_of_many_clicks_at_once_one_wins(runtime: Runtime, ada: Owner) -> None:
@@ -45,15 +45,15 @@ async def test_of_many_clicks_at_once_one_wins(runtime: Runtime, ada: Owner) -> 
 
     results = await asyncio.gather(*(use_link(runtime.db, link) for _ in range(8)), return_exceptions=True)
 
-    assert 1 == sum(isinstance(result, str) for result in results)
-    assert 7 == sum(isinstance(result, NotYours) for result in results)
+    assert sum(isinstance(result, str) for result in results) == 1
+    assert sum(isinstance(result, NotYours) for result in results) == 7
 
 
 async def test_an_old_link_is_refused(browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner, admin: Run) -> None:
     token = await sign_in_link(runtime.db, ada.owner_id)
     await admin("update cgm_private.sign_in_links set expires_at = now() - interval '1 second'")
 
-    assert 404 == (await browser.post(f"/sign-in/{token}")).status_code
+    assert (await browser.post(f"/sign-in/{token}")).status_code == 404
 
 
 async def test_a_link_is_for_a_uuid(runtime: Runtime) -> None:
@@ -79,8 +79,8 @@ async def test_another_sites_form_signs_nobody_in(browser: httpx2.AsyncClient, r
     link = f"/sign-in/{await sign_in_link(runtime.db, ada.owner_id)}"
 
     for headers in ({"Origin": "http://evil.test"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-        assert 403 == (await browser.post(link, headers=headers)).status_code
-    assert 303 == (await browser.post(link, headers={"Origin": ORIGIN})).status_code
+        assert (await browser.post(link, headers=headers)).status_code == 403
+    assert (await browser.post(link, headers={"Origin": ORIGIN})).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ async def test_a_change_by_cookie_needs_our_own_origin(
 
     answer = await browser.post(SIGN_OUT, headers=headers)
 
-    assert (403, "foreign_origin") == (answer.status_code, answer.json()["code"])
-    assert 200 == (await browser.get(f"{BASE}/session")).status_code
+    assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
+    assert (await browser.get(f"{BASE}/session")).status_code == 200
 
 
 async def test_signing_out_ends_the_session_for_good(browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner) -> None:
@@ -104,9 +104,9 @@ async def test_signing_out_ends_the_session_for_good(browser: httpx2.AsyncClient
 
     answer = await browser.post(SIGN_OUT, headers={"Origin": ORIGIN})
 
-    assert 204 == answer.status_code
+    assert answer.status_code == 204
     assert await session_owner(runtime.db, token) is None
-    assert 401 == (await browser.get(f"{BASE}/session")).status_code
+    assert (await browser.get(f"{BASE}/session")).status_code == 401
 
 
 async def test_a_session_moves_on_while_it_is_used_and_ends_when_not(runtime: Runtime, ada: Owner, admin: Run) -> None:
