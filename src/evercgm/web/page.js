@@ -12,6 +12,7 @@ const BACK_OFF_AT_MOST_MS = 60_000;
 const LONG_RANGE_RELOAD_MS = 20_000;
 const SESSION_RELOAD_MS = 60_000;
 const GOOD_NEWS_MS = 30_000;
+const AGE_MS = 10_000;
 const RANGES = [
   ['3h', '3 h', 3], ['6h', '6 h', 6], ['12h', '12 h', 12], ['24h', '24 h', 24], ['7d', '7 d', 168], ['14d', '14 d', 336],
 ].map(([id, label, hours]) => ({ id, label, seconds: hours * 3600 }));
@@ -256,9 +257,14 @@ async function lookOnce() {
       ? 'Offline, trying again. What you see may be old.'
       : 'The service has trouble, trying again. What you see may be old.');
     if (!(error instanceof api.Unreachable || error instanceof api.Problem)) console.error(error);
-    if (chart && state.newest) showReadings();
+    age();
     plan(wait);
   }
+}
+
+/** The value on the page grows old by itself, whether or not the service answers. */
+function age() {
+  if (!document.hidden && chart && state.newest) showReadings();
 }
 
 function plan(wait) {
@@ -317,10 +323,16 @@ byId('sign-out').addEventListener('click', async () => {
     notice('bad', failed(error));
   }
 });
-document.addEventListener('visibilitychange', () => (document.hidden ? clearTimeout(timer) : refresh()));
+document.addEventListener('visibilitychange', () => {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  age();
+  refresh();
+});
 addEventListener('online', refresh);
 
 window.evercgm = { chart: () => chart?.data() ?? { times: [], values: [] } };
+setInterval(age, AGE_MS);
 showRanges();
 readReturn();
 refresh();
