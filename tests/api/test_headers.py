@@ -1,12 +1,18 @@
 """Every answer carries the same guard rails, an error as much as a page."""
 
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
 import httpx2
 import pytest
-from api_world import BASE, ORIGIN, VENDOR, Owner
+from api_world import BASE, ORIGIN, VENDOR, Owner, make_settings, open_runtime_on
 
 from evercgm.api.app import create_app
 from evercgm.api.origins import origin_of, with_siblings
 from evercgm.runtime import Runtime
+from evercgm.storage.identity import issue_jwt, sign_in_link
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", f"{BASE}/session", "/openapi.json", "/sign-in/x"])
@@ -128,6 +134,45 @@ async def test_the_page_is_served_with_its_files(client: httpx2.AsyncClient) -> 
 )
 def test_an_origin_is_read_strictly(address: str, expected: str | None) -> None:
     assert expected == origin_of(address)
+
+
+async def test_behind_https_browsers_are_told_to_stay_there(runtime: Runtime) -> None:
+    settings = make_settings(EVERCGM_PUBLIC_URL="https://cgm.test")
+    app = create_app(replace(runtime, settings=settings))
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="https://cgm.test") as client:
+        link = f"/sign-in/{await sign_in_link(runtime.db, str(uuid4()))}"
+        answer = await client.post(link, headers={"Origin": "https://cgm.test"})
+
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+    assert "; Secure" in answer.headers["set-cookie"]
+
+
+async def test_another_allowed_origin_may_call_with_a_token_but_not_with_a_cookie(runtime: Runtime) -> None:
+    settings = make_settings(EVERCGM_ALLOWED_ORIGINS="http://app.test")
+    app = create_app(replace(runtime, settings=settings))
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
+        allowed = await client.options(f"{BASE}/sync", headers={"Origin": "http://app.test", **ask})
+        refused = await client.options(f"{BASE}/sync", headers={"Origin": "http://evil.test", **ask})
+
+    assert allowed.headers["access-control-allow-origin"] == "http://app.test"
+    assert "access-control-allow-credentials" not in allowed.headers
+    assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_without_a_database_the_answer_says_so(database: Any) -> None:
+    async with open_runtime_on(database.service_dsn) as runtime:
+        app = create_app(runtime)
+        token = issue_jwt(runtime.keys, str(uuid4()), timedelta(minutes=5))
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
+        answer = await client.get(f"{BASE}/connections", headers={"Authorization": f"Bearer {token}"})
+        ready = await client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "failed")
 
 
 def test_a_vendors_login_may_lead_over_its_own_hosts_only() -> None:
