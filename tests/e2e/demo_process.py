@@ -85,7 +85,8 @@ def start_demo(data_dir: Path, *arguments: str, env: dict[str, str] | None = Non
             text=True,
         )
     assert process.stdout is not None
-    first = process.stdout.readline()
+    with process.stdout:
+        first = process.stdout.readline()
     assert first, f"the demo did not start:\n{log.read_text()}"
     return Demo(json.loads(first), process, data_dir, log)
 
