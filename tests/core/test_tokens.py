@@ -70,9 +70,7 @@ def test_a_lifetime_of_nonsense_counts_as_an_hour(raw: object, expected: int) ->
 @pytest.mark.parametrize(
     ("lifetime", "margin"), [(7200, timedelta(minutes=5)), (3000, timedelta(minutes=5)), (60, timedelta(seconds=6))]
 )
-def test_a_token_is_due_five_minutes_or_a_tenth_of_its_life_before_its_end(
-    lifetime: int, margin: timedelta
-) -> None:
+def test_a_token_is_due_five_minutes_or_a_tenth_of_its_life_before_its_end(lifetime: int, margin: timedelta) -> None:
     tokens = Tokens(Secret("a"), Secret("r"), END, lifetime)
 
     assert is_due(tokens, END - margin)

@@ -37,7 +37,7 @@ async def ask(
     seen: dict[str, str] = {}
 
     async def token(request: Request) -> Response:
-        seen.update((name, str(value)) for name, value in (await request.form()).items())
+        seen.update(parse_qsl((await request.body()).decode()))
         return Response(raw, status, headers)
 
     app = Starlette(routes=[Route("/token", token, methods=["POST"])])

@@ -6,6 +6,7 @@ import socket
 import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl
 
 import httpx2
 import pytest
@@ -33,7 +34,7 @@ async def echo(request: Request) -> Response:
         {
             "method": request.method,
             "query": dict(request.query_params),
-            "form": dict(await request.form()),
+            "form": dict(parse_qsl((await request.body()).decode())),
             "authorization": request.headers.get("authorization"),
         }
     )
@@ -43,6 +44,7 @@ async def endless(_request: Request) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
         while True:
             yield b"0" * 65_536
+            await asyncio.sleep(0)
 
     return StreamingResponse(pieces())
 
@@ -86,7 +88,7 @@ async def vendor() -> AsyncIterator[str]:
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
