@@ -114,9 +114,7 @@ def parse_key(name: str, text: str) -> bytes:
     if len(raw) != KEY_BYTES:
         raise SettingsError(f"{name} holds {len(raw)} bytes; it must be exactly 32 random bytes")
     if len(set(raw)) == 1:
-        raise SettingsError(
-            f"{name} is one byte repeated; make a random one, for example: openssl rand -hex 32"
-        )
+        raise SettingsError(f"{name} is one byte repeated; make a random one, for example: openssl rand -hex 32")
     if base64.b64encode(hashlib.sha256(raw).digest()).decode() in DENIED_KEYS:
         raise SettingsError(f"{name} is a key that has been published; make a new one: openssl rand -hex 32")
     return raw
@@ -155,9 +153,7 @@ def _keys(env: Mapping[str, str]) -> tuple[bytes, ...]:
     previous = [text for text in env.get("ENCRYPTION_KEYS_PREVIOUS", "").split(",") if text.strip()]
     if not primary:
         if previous:
-            raise SettingsError(
-                "ENCRYPTION_KEYS_PREVIOUS is set without ENCRYPTION_KEY, which seals new tokens"
-            )
+            raise SettingsError("ENCRYPTION_KEYS_PREVIOUS is set without ENCRYPTION_KEY, which seals new tokens")
         return ()
     keys = [parse_key("ENCRYPTION_KEY", primary)]
     keys += [parse_key("ENCRYPTION_KEYS_PREVIOUS", text) for text in previous]
@@ -199,9 +195,7 @@ def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dic
             for route, regions in parsed.items()
         }
     except (ValueError, AttributeError, TypeError):
-        raise SettingsError(
-            f'{name} must be JSON such as {{"dexcom": {{"us": "http://host/path"}}}}'
-        ) from None
+        raise SettingsError(f'{name} must be JSON such as {{"dexcom": {{"us": "http://host/path"}}}}') from None
 
 
 def _origins(env: Mapping[str, str], name: str, public_url: str) -> frozenset[str]:

@@ -53,9 +53,7 @@ def test_the_next_cycle_begins_at_least_five_minutes_after_the_last_point(tmp_pa
 
 def test_windows_joined_give_each_reading_once(tmp_path: Path) -> None:
     trace = load_trace(builtin_path(list_builtin()[0]), ANCHOR)
-    edges = [
-        trace.first_at - timedelta(hours=1) + timedelta(hours=7, seconds=13) * step for step in range(90)
-    ]
+    edges = [trace.first_at - timedelta(hours=1) + timedelta(hours=7, seconds=13) * step for step in range(90)]
     pieces = [record for a, b in itertools.pairwise(edges) for record in trace.records_between(a, b)]
     assert list(trace.records_between(edges[0], edges[-1])) == pieces
     assert list(range(len(pieces))) == [record.ordinal for record in pieces]

@@ -26,8 +26,11 @@ def _page(status: int, title: str, text: str, rest: str) -> HTMLResponse:
     content = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title>"
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)} · evercgm</title>"
+        '<link rel="icon" href="/assets/mark.svg" type="image/svg+xml">'
         '<link rel="stylesheet" href="/assets/style.css"></head>'
-        f'<body><main class="sheet"><h1>{escape(title)}</h1><p>{escape(text)}</p>{rest}</main></body></html>\n'
+        '<body><main class="sheet"><img src="/assets/mark.svg" alt="">'
+        f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{rest}</main></body></html>\n"
     )
     return HTMLResponse(content, status, headers=_HEADERS)

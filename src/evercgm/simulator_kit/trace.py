@@ -87,9 +87,7 @@ def anchor_for(now: datetime) -> datetime:
 def list_builtin() -> list[str]:
     """Names of the recordings that are shipped (Hall et al. 2018, CC BY 4.0; see traces/README.md)."""
     folder = files("evercgm.simulator_kit").joinpath("traces")
-    return sorted(
-        entry.name.removesuffix(".csv") for entry in folder.iterdir() if entry.name.endswith(".csv")
-    )
+    return sorted(entry.name.removesuffix(".csv") for entry in folder.iterdir() if entry.name.endswith(".csv"))
 
 
 def builtin_path(name: str) -> Traversable:

@@ -91,9 +91,7 @@ async def pending(connection: AsyncConnection[Any]) -> list[str]:
     return [migration.version for migration in migrations() if migration.version not in recorded]
 
 
-async def _apply(
-    connection: AsyncConnection[Any], migration: Migration, unknown: str, compat: bool
-) -> Applied | None:
+async def _apply(connection: AsyncConnection[Any], migration: Migration, unknown: str, compat: bool) -> Applied | None:
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
         if migration.version in await _recorded(connection):
@@ -107,8 +105,7 @@ async def _apply(
         text = migration.path.read_text(encoding="utf-8")
         await connection.execute(text.encode())
         await connection.execute(
-            "insert into supabase_migrations.schema_migrations (version, statements, name) "
-            "values (%s, %s, %s)",
+            "insert into supabase_migrations.schema_migrations (version, statements, name) values (%s, %s, %s)",
             [migration.version, [text], migration.name],
         )
         return Applied(migration.version, migration.name, existed)

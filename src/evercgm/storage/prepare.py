@@ -23,9 +23,7 @@ async def lend_roles(superuser_dsn: str, owner: str) -> None:
     await run_roles(superuser_dsn)
     async with await AsyncConnection.connect(superuser_dsn) as connection:
         await connection.execute(
-            sql.SQL("grant anon, authenticated, service_role to {} with admin option").format(
-                sql.Identifier(owner)
-            )
+            sql.SQL("grant anon, authenticated, service_role to {} with admin option").format(sql.Identifier(owner))
         )
 
 

@@ -132,9 +132,7 @@ async def _insert(
     return cursor.rowcount
 
 
-async def _correct(
-    conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: set[int]
-) -> int:
+async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: set[int]) -> int:
     if not known:
         return 0
     places = sorted(known)

@@ -52,9 +52,7 @@ async def open_or_make(
     found = await (await conn.execute(QUERIES["open_run"], values)).fetchone()
     if found is None:
         # It ended between the two statements: now there is room for ours.
-        return await open_or_make(
-            conn, connection_id, person_id, trigger, window_from=window_from, window_to=window_to
-        )
+        return await open_or_make(conn, connection_id, person_id, trigger, window_from=window_from, window_to=window_to)
     return _run(found), False
 
 

@@ -47,9 +47,7 @@ class Cloud:
     http: httpx2.AsyncClient = field(init=False)
 
     def open(self) -> None:
-        self.app = create_app(
-            self.data_dir, clients=[CLIENT, OTHER_CLIENT], trace=self.trace, clock=lambda: self.now
-        )
+        self.app = create_app(self.data_dir, clients=[CLIENT, OTHER_CLIENT], trace=self.trace, clock=lambda: self.now)
         transport = httpx2.ASGITransport(self.app)
         self.http = httpx2.AsyncClient(transport=transport, base_url="http://dexcom.test/dexcom")
 
@@ -248,9 +246,7 @@ async def test_settings_that_make_no_sense_are_refused(cloud: Cloud) -> None:
 
 async def test_readings_have_the_documented_form(cloud: Cloud) -> None:
     tokens = await cloud.tokens()
-    answer = (
-        await cloud.data("egvs", tokens["access_token"], **window(ANCHOR - timedelta(days=1), START))
-    ).json()
+    answer = (await cloud.data("egvs", tokens["access_token"], **window(ANCHOR - timedelta(days=1), START))).json()
     assert (answer["recordType"], answer["recordVersion"]) == ("egv", "3.0")
     assert re.fullmatch(r"[0-9a-f]{64}", answer["userId"])
     newest = answer["records"][0]

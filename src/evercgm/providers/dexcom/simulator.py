@@ -131,9 +131,7 @@ def _with_grant(handler: DataHandler) -> Handler:
     return check_then_handle
 
 
-def _data_range(
-    request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None
-) -> Response:
+def _data_range(request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None) -> Response:
     last_sync = request.query_params.get("lastSyncTime")
     delay = timedelta(hours=cloud.settings.delay_hours)
     # New since then means uploaded since then.
@@ -156,18 +154,14 @@ def _egvs(request: Request, cloud: Cloud, grant: Grant, account: Account, trace:
     return json_response(records.envelope("egv", user_id, found))
 
 
-def _devices(
-    _request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None
-) -> Response:
+def _devices(_request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None) -> Response:
     delay = timedelta(hours=cloud.settings.delay_hours)
     found = records.devices(cloud.state, account, trace, cloud.visible_until(), delay)
     user_id = records.user_id_of(cloud.state, grant.client_id, account.username)
     return json_response(records.envelope("device", user_id, found))
 
 
-def _nothing(
-    request: Request, cloud: Cloud, grant: Grant, account: Account, _trace: Trace | None
-) -> Response:
+def _nothing(request: Request, cloud: Cloud, grant: Grant, account: Account, _trace: Trace | None) -> Response:
     _window(request.query_params)
     user_id = records.user_id_of(cloud.state, grant.client_id, account.username)
     return json_response(records.envelope(EMPTY_KINDS[request.url.path.rpartition("/")[2]], user_id, []))

@@ -16,8 +16,7 @@ NOT_BEFORE_POLICY = 1726871301
 # No form-action here: browsers would apply it to the redirect after the form as well.
 PAGE_HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
 
@@ -80,9 +79,7 @@ def _tokens_for_refresh(cloud: Cloud, form: Mapping[str, str]) -> Response:
     if not form.get("refresh_token"):
         return _token_error("invalid_request")
     settings = cloud.settings
-    pair, grant = cloud.state.rotate(
-        form["refresh_token"], form["client_id"], settings.expires_in, cloud.clock()
-    )
+    pair, grant = cloud.state.rotate(form["refresh_token"], form["client_id"], settings.expires_in, cloud.clock())
     if pair is not None:
         return _token_answer(pair, settings.expires_in)
     if grant is not None:

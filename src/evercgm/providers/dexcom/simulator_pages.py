@@ -35,8 +35,7 @@ def login_page(users: Sequence[tuple[str, str]], fields: Mapping[str, str]) -> s
         for i, (name, label) in enumerate(users)
     )
     hidden = "\n".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in fields.items()
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in fields.items()
     )
     # A relative action without a query: the answer's parameters travel in the body only.
     return _page(
@@ -66,6 +65,7 @@ def _page(title: str, body: str) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>{escape(title)}</title>
 <link rel="icon" href="data:,">
 <style>{STYLE}</style>

@@ -165,9 +165,7 @@ def devices(
     points = len(trace.offsets_s)
     return [
         {
-            "lastUploadDate": system_time(
-                trace.record(min(count, (cycle + 1) * points) - 1).measured_at + delay
-            ),
+            "lastUploadDate": system_time(trace.record(min(count, (cycle + 1) * points) - 1).measured_at + delay),
             "transmitterId": sensor_of(state, account, trace, cycle).transmitter_id,
             "transmitterGeneration": account.transmitter_generation,
             "transmitterGenerationVariant": account.transmitter_generation,

@@ -101,9 +101,7 @@ class State:
     def is_registered(self, client_id: str, redirect_uri: str) -> bool:
         """Whether the client is known and has exactly this redirect URI."""
         return bool(
-            self._rows(
-                "select 1 from redirect_uris where client_id = ? and uri = ?", (client_id, redirect_uri)
-            )
+            self._rows("select 1 from redirect_uris where client_id = ? and uri = ?", (client_id, redirect_uri))
         )
 
     def secret_fits(self, client_id: str, client_secret: str) -> bool:
@@ -116,8 +114,7 @@ class State:
         code = f"US_{uuid.uuid4()}.{uuid.uuid4()}.{uuid.uuid4()}"
         with self._db:
             self._db.execute(
-                "insert into codes (code, client_id, redirect_uri, username, expires_at)"
-                " values (?, ?, ?, ?, ?)",
+                "insert into codes (code, client_id, redirect_uri, username, expires_at) values (?, ?, ?, ?, ?)",
                 (code, client_id, redirect_uri, username, (now + CODE_LIFE).timestamp()),
             )
         return code
@@ -151,8 +148,7 @@ class State:
                 grant = Grant(client_id, str(rows[0][0]), str(rows[0][1]))
                 return self._insert_pair(grant, expires_in_s, now), grant
         spent = self._rows(
-            "select username, family from tokens where token = ? and kind = 'refresh'"
-            " and client_id = ? and used = 1",
+            "select username, family from tokens where token = ? and kind = 'refresh' and client_id = ? and used = 1",
             (refresh_token, client_id),
         )
         return None, Grant(client_id, str(spent[0][0]), str(spent[0][1])) if spent else None
@@ -193,8 +189,7 @@ class State:
             (pair.refresh_token, "refresh", now + REFRESH_LIFE),
         ]
         self._db.executemany(
-            "insert into tokens (token, kind, client_id, username, family, expires_at)"
-            " values (?, ?, ?, ?, ?, ?)",
+            "insert into tokens (token, kind, client_id, username, family, expires_at) values (?, ?, ?, ?, ?, ?)",
             [
                 (token, kind, grant.client_id, grant.username, grant.family, expires_at.timestamp())
                 for token, kind, expires_at in lives
