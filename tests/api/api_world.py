@@ -1,5 +1,6 @@
 """What the tests of the REST door share: two owners' data, a vendor of three functions, settings."""
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from evercgm.storage.vault import Vault
 ORIGIN = "http://cgm.test"
 VENDOR = "http://vendor.test"
 BASE = "/api/metabolic/cgm"
-HEX_KEY = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"
+HEX_KEY = secrets.token_hex(32)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""The merge rule on a real PostgreSQL: nothing lost, nothing twice, a host's rows never rewritten."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evercgm.core.reading import Batch, Reading, Rejected, reading_id
+from evercgm.storage import readings
+from evercgm.storage.database import Database, open_database
+from evercgm.storage.readings import Owner
+from evercgm.storage.vault import Vault
+
+START = datetime(2026, 11, 24, 8, 0, 4, 567000, tzinfo=UTC)
+OWNER = Owner("p-1", "c-1", "dexcom/dexcom/account")
+
+
+def reading(n: int, value: int = 100, key: str | None = None, **more: Any) -> Reading:
+    return Reading(key or f"r-{n}", START + timedelta(minutes=5 * n), value, **more)
+
+
+@pytest.fixture
+async def db(database: Any) -> AsyncIterator[Database]:
+    with psycopg.connect(database.owner_dsn) as conn:
+        conn.execute("""insert into public."Person" ("id", "ownerId") values ('p-1', 'o'), ('p-2', 'o')""")
+        conn.execute(
+            """insert into public.cgm_connections
+                 (id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at)
+               values ('c-1', 'p-1', 'dexcom', '', '', now(), now())"""
+        )
+    async with open_database(database.service_dsn, Vault(secrets.token_bytes(32)), largest=3) as opened:
+        yield opened
+
+
+async def save(db: Database, *all_readings: Reading, owner: Owner = OWNER) -> readings.Saved:
+    async with db.as_worker() as conn:
+        return await readings.save(conn, owner, Batch(all_readings, (), "account"))
+
+
+async def stored(db: Database) -> list[tuple[str, float]]:
+    async with db.as_worker() as conn:
+        cursor = await conn.execute("select id, value from public.glucose_readings order by timestamp, id")
+        return [(row["id"], row["value"]) for row in await cursor.fetchall()]
+
+
+async def test_a_batch_is_stored_once_however_often_it_comes(db: Database) -> None:
+    batch = [reading(n, 100 + n) for n in range(300)]
+
+    first = await save(db, *batch)
+    again = await save(db, *reversed(batch))
+
+    assert (first.inserted, again.inserted, again.updated) == (300, 0, 0)
+    assert await stored(db) == [(reading_id("p-1", OWNER.stream, one), one.glucose_mg_dl) for one in batch]
+
+
+async def test_a_late_reading_is_stored_once(db: Database) -> None:
+    await save(db, reading(0), reading(2))
+
+    late = await save(db, reading(0), reading(1, 150), reading(2))
+
+    assert late.inserted == 1
+    assert [value for _id, value in await stored(db)] == [100, 150, 100]
+
+
+async def test_a_vendors_correction_changes_our_row_and_keeps_its_id(db: Database) -> None:
+    await save(db, reading(0, 100))
+    before = await stored(db)
+
+    corrected = await save(db, reading(0, 117))
+
+    assert (corrected.inserted, corrected.updated) == (0, 1)
+    assert await stored(db) == [(before[0][0], 117)]
+
+
+async def test_copies_of_phone_and_receiver_are_one_reading(db: Database) -> None:
+    phone = reading(0, 100, "phone", transmitter_hash=b"t" * 32, transmitter_ticks=77)
+    receiver = Reading("receiver", START + timedelta(seconds=45), 100, None, None, None, None, b"t" * 32, 77)
+
+    await save(db, phone, receiver)
+    await save(db, receiver)
+    await save(db, phone)
+
+    assert len(await stored(db)) == 1
+
+
+async def test_the_same_reading_under_a_new_record_id_is_one_reading(db: Database) -> None:
+    await save(db, reading(0, 100, "old id"))
+
+    await save(db, Reading("new id", START + timedelta(seconds=20), 100))
+
+    assert len(await stored(db)) == 1
+
+
+async def test_a_reading_of_the_host_app_is_linked_and_never_rewritten(db: Database, database: Any) -> None:
+    with psycopg.connect(database.owner_dsn) as conn:
+        conn.execute(
+            """insert into public.glucose_readings (id, person_id, "timestamp", value, source)
+               values ('host-1', 'p-1', '2026-11-24 08:00:10', 100, 'cgm')"""
+        )
+
+    await save(db, reading(0, 100))
+    await save(db, reading(0, 120))
+
+    assert await stored(db) == [("host-1", 100)]
+
+
+async def test_a_finger_prick_at_the_same_moment_is_another_reading(db: Database, database: Any) -> None:
+    with psycopg.connect(database.owner_dsn) as conn:
+        conn.execute(
+            """insert into public.glucose_readings (id, person_id, "timestamp", value, source)
+               values ('prick', 'p-1', '2026-11-24 08:00:04', 100, 'fingerstick')"""
+        )
+
+    await save(db, reading(0, 100))
+
+    assert len(await stored(db)) == 2
+
+
+async def test_a_connection_of_another_person_cannot_get_readings(db: Database) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await save(db, reading(0), owner=Owner("p-2", "c-1", OWNER.stream))
+
+    assert await stored(db) == []
+
+
+async def test_what_cannot_be_read_is_kept_aside_once(db: Database) -> None:
+    batch = Batch((reading(0),), (Rejected("bad", "bad_time", "yesterday"),), "account")
+
+    for _ in range(2):
+        async with db.as_worker() as conn:
+            await readings.save(conn, OWNER, batch)
+
+    async with db.as_worker() as conn:
+        rows = await (await conn.execute("select record_key, reason from cgm_private.rejected_records")).fetchall()
+    assert rows == [{"record_key": "bad", "reason": "bad_time"}]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.integers(0, 30), max_size=12), max_size=6))
+async def test_any_order_of_arrivals_ends_in_the_same_series(db: Database, arrivals: list[list[int]]) -> None:
+    async with db.as_worker() as conn:
+        await conn.execute("delete from public.glucose_readings")
+
+    for batch in arrivals:
+        await save(db, *(reading(n, 100 + n) for n in batch))
+
+    everything = sorted({n for batch in arrivals for n in batch})
+    assert [value for _id, value in await stored(db)] == [100 + n for n in everything]
