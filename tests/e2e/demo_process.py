@@ -51,25 +51,17 @@ class Demo:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``evercgm …`` beside the demo."""
-        env = {
-            **environment(self.data_dir),
-            "EVERCGM_PUBLIC_URL": self.url,
-            "EVERCGM_ALLOW_SIMULATORS": "1",
-            "EVERCGM_VENDOR_BASE_URLS": json.dumps({"dexcom": {"us": self.line["simulators"]["dexcom"]}}),
-            **registration(self.data_dir),
-        }
         return subprocess.run(
-            [sys.executable, "-m", "evercgm.cli.main", *arguments], env=env, capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "evercgm.cli.main", *arguments],
+            env=environment(self.data_dir),
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(40)
-
-
-def registration(data_dir: Path) -> dict[str, str]:
-    stored = json.loads((data_dir / "simulated-registration.json").read_text())
-    return {"DEXCOM_CLIENT_ID": stored["client_id"], "DEXCOM_CLIENT_SECRET": stored["client_secret"]}
 
 
 def start_demo(data_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> Demo:

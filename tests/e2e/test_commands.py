@@ -1,15 +1,19 @@
 """Starting and stopping: a second start, a running one, and every wrong start in one clear line."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from demo_process import Demo, connect, environment, start_demo, until
 from series import sql, stored
+
+from evercgm.storage import embedded
 
 
 def run(data_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -131,3 +135,25 @@ def test_a_superuser_is_refused(demo: Demo, command: str, tmp_path: Path) -> Non
     said = one_line(run(tmp_path, command, *arguments, env=env))
 
     assert "superuser" in said
+
+
+def test_a_service_with_a_worker_on_its_own_embedded_database_starts_and_stops_clean(tmp_path: Path) -> None:
+    env = {**environment(tmp_path / "own"), "ENCRYPTION_KEY": secrets.token_hex(32)}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "evercgm.cli.main", "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "the service is ready", 60)
+        process.send_signal(signal.SIGTERM)
+        _out, said = process.communicate(timeout=40)
+
+    assert process.returncode == 0, said
+    assert "worker_stopped" in said
+    assert not embedded.is_running(tmp_path / "own")
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False

@@ -18,7 +18,7 @@ import typer
 from evercgm.cli.children import Children, demo_lock
 from evercgm.cli.person import sign_in_link
 from evercgm.cli.serve import listen
-from evercgm.cli.surroundings import Databases, find_settings, make_key
+from evercgm.cli.surroundings import DEMO_ENVIRONMENT, Databases, find_settings, make_key
 from evercgm.core.errors import EvercgmError, SettingsError
 from evercgm.core.tokens import Secret
 from evercgm.storage import embedded, persons
@@ -67,6 +67,9 @@ def demo(
 
 
 def _run(plan: Plan) -> None:
+    # Left by a demo that was killed: they tell of ports that are gone.
+    for name in (NOTES, DEMO_ENVIRONMENT):
+        (plan.data_dir / name).unlink(missing_ok=True)
     port = _free_port("127.0.0.1", plan.port)
     _tell(plan, "Starting PostgreSQL")
     make_key(plan.data_dir)
@@ -78,6 +81,7 @@ def _run(plan: Plan) -> None:
         environment = _environment(plan, port)
         if "EVERCGM_VENDOR_BASE_URLS" not in environment:
             _start_simulator(plan, children, environment, port)
+        _tell_neighbours(plan.data_dir, environment)
         _start_service(plan, children, environment, port)
         _announce(plan, environment, server)
         children.watch()
@@ -86,7 +90,8 @@ def _run(plan: Plan) -> None:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         children.stop()
-        (plan.data_dir / NOTES).unlink(missing_ok=True)
+        for name in (NOTES, DEMO_ENVIRONMENT):
+            (plan.data_dir / name).unlink(missing_ok=True)
         embedded.stop(plan.data_dir)
 
 
@@ -130,6 +135,15 @@ def _start_simulator(plan: Plan, children: Children, environment: dict[str, str]
     child = children.start("simulator", arguments, child_environment, first_line=True)
     url = json.loads(child.first_line)["url"]
     environment["EVERCGM_VENDOR_BASE_URLS"] = json.dumps({"dexcom": {DEMO_REGION: url}})
+
+
+def _tell_neighbours(data_dir: Path, environment: Mapping[str, str]) -> None:
+    """Let ``evercgm sync`` and the like, run beside the demo, speak to the same vendors under the same address."""
+    names = (*PASSED_ON, "EVERCGM_PUBLIC_URL", "EVERCGM_ALLOW_SIMULATORS")
+    told = {n: v for n, v in environment.items() if n in names or n.startswith("DEXCOM_")}
+    path = data_dir / DEMO_ENVIRONMENT
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(told))
 
 
 def _registration(data_dir: Path) -> tuple[str, str]:

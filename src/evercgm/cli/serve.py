@@ -63,6 +63,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: Settings, found: Databases, listener: socket.socket, pace: Pace | None) -> None:
+    # uvicorn raises the signal again when it has ended; these keep it from ending us before our own work is done.
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _told_already)
     async with open_runtime(settings, found.service) as runtime:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -81,6 +84,10 @@ async def _serve(settings: Settings, found: Databases, listener: socket.socket, 
             group.create_task(run_worker(runtime, found.worker, stop, pace))
             await server.serve(sockets=[listener])
             stop.set()
+
+
+def _told_already(_signal: int, _frame: object) -> None:
+    """uvicorn has acted on it."""
 
 
 async def _work(settings: Settings, found: Databases, pace: Pace) -> None:

@@ -1,5 +1,7 @@
 """What a command finds around it: settings, the database it should use, the key of the data directory."""
 
+import asyncio
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -11,8 +13,11 @@ from evercgm.core.errors import SettingsError
 from evercgm.core.tokens import Secret
 from evercgm.settings import Settings, parse_key, read_settings
 from evercgm.storage import embedded
+from evercgm.storage.prepare import prepare
 
 KEY_FILE = "encryption.key"
+# What a running demo tells the commands beside it; in the data directory, mode 0600.
+DEMO_ENVIRONMENT = "demo-environment.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,12 @@ class Databases:
 
 
 def find_settings(env: Mapping[str, str] | None = None, *, simulators: bool = False) -> Settings:
-    """The settings, with the key of the data directory where none is set."""
-    settings = read_settings(os.environ if env is None else env, simulators=simulators)
+    """The settings; those of a demo that runs in the data directory, and its key, where none are set."""
+    given = dict(os.environ) if env is None else dict(env)
+    settings = read_settings(given, simulators=simulators)
+    beside = settings.data_dir / DEMO_ENVIRONMENT
+    if env is None and settings.database_url is None and beside.is_file():
+        settings = read_settings({**json.loads(beside.read_text()), **given}, simulators=True)
     stored = settings.data_dir / KEY_FILE
     if not settings.keys and stored.is_file():
         settings = replace(settings, keys=(parse_key(str(stored), stored.read_text()),))
@@ -44,7 +53,10 @@ def make_key(data_dir: Path) -> None:
 
 @contextmanager
 def databases(settings: Settings) -> Iterator[Databases]:
-    """The database of DATABASE_URL, or the embedded server; it is stopped again if it was not running."""
+    """The database of DATABASE_URL, or the embedded server.
+
+    An embedded one that was not running is brought up to date first and stopped again at the end.
+    """
     if settings.database_url is not None:
         yield Databases(
             service=settings.database_url,
@@ -55,6 +67,8 @@ def databases(settings: Settings) -> Iterator[Databases]:
     was_running = embedded.is_running(settings.data_dir)
     server = embedded.start(settings.data_dir)
     try:
+        if not was_running:
+            asyncio.run(prepare(server))
         yield Databases(
             service=Secret(server.service_dsn),
             worker=Secret(server.service_dsn),
