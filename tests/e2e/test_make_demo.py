@@ -25,7 +25,7 @@ def make_demo(data_dir: Path) -> tuple[str, str]:
     ) as process:
         assert process.stdout is not None
         printed = ""
-        while "Stop with" not in printed:
+        while "Stop with Ctrl-C" not in printed:
             line = process.stdout.readline()
             assert line, f"it ended early: {printed}"
             printed += line

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,10 +37,11 @@ class Child:
 
 
 class Children:
-    """All children of one demo."""
+    """All children of one demo; what they log goes to ``log``, or to our stderr where that is None."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None) -> None:
         self._children: list[Child] = []
+        self._log = log
 
     def start(
         self, name: str, arguments: list[str], environment: Mapping[str, str], *, first_line: bool = False
@@ -49,10 +50,10 @@ class Children:
 
         Raises SettingsError where it ends with exit code 2 (it has said why), ChildFailed where it ends otherwise.
         """
-        child = Child(name, arguments, dict(environment), _launch(arguments, environment))
+        child = Child(name, arguments, dict(environment), self._launch(arguments, environment))
         self._children.append(child)
         if first_line:
-            child.first_line = _first_line(child)
+            child.first_line = self._first_line(child)
         return child
 
     def wait_for(self, url: str, seconds: float) -> None:
@@ -61,7 +62,7 @@ class Children:
         while time.monotonic() < deadline:
             for child in self._children:
                 if child.process.poll() is not None:
-                    raise _ended(child)
+                    raise self._ended(child)
             try:
                 if httpx2.get(url, timeout=2, trust_env=False).status_code == httpx2.codes.OK:
                     return
@@ -78,11 +79,11 @@ class Children:
                 if child.process.poll() is None:
                     continue
                 if child.restarts >= MOST_RESTARTS:
-                    raise _ended(child)
+                    raise self._ended(child)
                 child.restarts += 1
-                child.process = _launch(child.arguments, child.environment)
+                child.process = self._launch(child.arguments, child.environment)
                 if child.first_line:
-                    _first_line(child)
+                    self._first_line(child)
 
     def stop(self) -> None:
         """Ask all to end, the last started first; kill what does not."""
@@ -96,27 +97,31 @@ class Children:
                 child.process.kill()
                 child.process.wait()
 
+    def _launch(self, arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        # A session of its own keeps Ctrl-C with us: we stop the children in order.
+        with self._log.open("a") if self._log else nullcontext() as log:
+            return subprocess.Popen(  # noqa: S603
+                [sys.executable, *arguments],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
 
-def _launch(arguments: list[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    # stderr is ours: what a child has to say is seen. A session of its own keeps Ctrl-C with us.
-    return subprocess.Popen(  # noqa: S603
-        [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    def _first_line(self, child: Child) -> str:
+        line = child.process.stdout.readline() if child.process.stdout else ""
+        if not line:
+            child.process.wait()
+            raise self._ended(child)
+        return line
 
-
-def _first_line(child: Child) -> str:
-    line = child.process.stdout.readline() if child.process.stdout else ""
-    if not line:
-        child.process.wait()
-        raise _ended(child)
-    return line
-
-
-def _ended(child: Child) -> EvercgmError:
-    code = child.process.returncode
-    if code == BAD_USE:
-        return SettingsError(f"{child.name} could not start; its message is above")
-    return ChildFailed(f"{child.name} ended with exit code {code}")
+    def _ended(self, child: Child) -> EvercgmError:
+        code = child.process.returncode
+        said = f"see {self._log}" if self._log else "its message is above"
+        if code == BAD_USE:
+            return SettingsError(f"{child.name} could not start; {said}")
+        return ChildFailed(f"{child.name} ended with exit code {code}; {said}")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from evercgm.storage import embedded, persons
 from evercgm.storage.prepare import prepare
 
 NOTES = "demo.json"
+LOG = "demo.log"
 READY_WITHIN_S = 60.0
 PERSONS = ("Alex", "Robin")
 DEMO_REGION = "us"
@@ -74,7 +75,7 @@ def _run(plan: Plan) -> None:
     _tell(plan, "Starting PostgreSQL")
     make_key(plan.data_dir)
     server = embedded.start(plan.data_dir, report=lambda line: _tell(plan, line))
-    children = Children()
+    children = Children(None if plan.as_json else plan.data_dir / LOG)
     signal.signal(signal.SIGTERM, _stop)
     try:
         asyncio.run(prepare(server))
@@ -220,7 +221,7 @@ def _print(plan: Plan, notes: Mapping[str, Any], link: Mapping[str, str]) -> Non
         sys.stdout.write(json.dumps(line) + "\n")
     else:
         sys.stdout.write(f"\nOpen this link; it signs you in once, within 15 minutes:\n\n  {link['url']}\n\n")
-        sys.stdout.write("Stop with Ctrl-C. The data stay; a later start goes on with them.\n")
+        sys.stdout.write(f"The data stay in {plan.data_dir}, the log in {LOG} there. Stop with Ctrl-C.\n")
     sys.stdout.flush()
 
 
