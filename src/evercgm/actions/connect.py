@@ -160,7 +160,7 @@ async def _exchange_and_store(db: Database, vendors: Vendors, attempt: Attempt, 
     account_id = await _account_id(vendors, app, attempt.route, tokens)
     async with db.as_worker() as conn:
         if await _is_other_account(conn, attempt, provider.provider, account_id):
-            return Finished(attempt.return_to, "error", "other_account")
+            return Finished(attempt.return_to, "error", "other_account" if account_id else "vendor_unavailable")
         connection_id = await connections.store_connected(
             conn,
             db.vault,

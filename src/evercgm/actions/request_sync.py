@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from evercgm.core.caller import Caller
-from evercgm.core.errors import BadInput, NotYours, SyncTooSoon
+from evercgm.core.errors import BadInput, NotYours, ReconnectNeeded, SyncTooSoon
 from evercgm.storage import connections, jobs, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
 MIN_INTERVAL_S = 60
+SYNCED = ("connected", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,22 @@ async def request_sync(
 ) -> list[RequestedRun]:
     """One run per connection; asking again gives the open one. ``start``, ``end``: a window (aware UTC).
 
-    Raises NotYours; SyncTooSoon within 60 s of the last one unless a window is asked; BadInput(from).
+    Raises NotYours; SyncTooSoon within 60 s of the last one unless a window is asked; BadInput(from); ReconnectNeeded.
     """
     if start is not None and end is not None and start >= end:
         raise BadInput("from", "must be before 'to'")
+    if start is not None and start > datetime.now(UTC):
+        raise BadInput("from", "must not lie in the future")
     async with db.as_person(caller.claims) as conn:
         if person_id is not None and not await connections.owns_person(conn, person_id):
             raise NotYours("person")
         owned = await connections.own_connections(conn, person_id=person_id, connection_id=connection_id)
         if not owned and connection_id is not None:
             raise NotYours("connection")
+        if connection_id is not None and owned[0]["status"] == "expired":
+            raise ReconnectNeeded
         await become_worker(conn)
-        return [await _request(conn, row, start, end) for row in owned]
+        return [await _request(conn, row, start, end) for row in owned if row["status"] in SYNCED]
 
 
 async def _request(conn: Connection, row: Row, start: datetime | None, end: datetime | None) -> RequestedRun:

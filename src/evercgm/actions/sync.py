@@ -129,7 +129,7 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
         return await _cancelled(db, run)
     except EvercgmError as failure:
         return await _failed(db, access.loaded if access else loaded, run, failure)
-    return await _succeeded(db, loaded, provider, run, saved)
+    return await _succeeded(db, access.loaded, provider, run, saved)
 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
@@ -152,8 +152,9 @@ async def _read_all(sync: _Sync, watch: Watch) -> Saved:
 
 
 async def _survey(sync: _Sync) -> Survey | None:
-    """What the vendor holds; asked only while the history is not complete, to spare its limits."""
-    if sync.access.loaded.history_done:
+    """What the vendor holds; asked while the history is not complete and for an asked window."""
+    asked = sync.run.window_from is not None or sync.run.window_to is not None
+    if sync.access.loaded.history_done and not asked:
         return None
     return await sync.access.call(lambda token: sync.provider.survey(sync.vendors.http, sync.app, token))
 
@@ -205,6 +206,8 @@ async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> As
         account = batch.account_id or loaded.account_id or (survey.account_id if survey else None)
         owner = Owner(loaded.person_id, loaded.id, f"{loaded.provider}/{sync.provider.route}/{account or 'unknown'}")
         async with sync.db.as_worker() as conn:
+            if not await connections.lock(conn, loaded.id):
+                raise ConnectionGoneError(loaded.id)
             saved = await readings.save(conn, owner, batch)
             if step.moves_high_water:
                 high_water = schedule.advance(high_water, saved.newest, datetime.now(UTC))
@@ -226,7 +229,7 @@ async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> As
 async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved) -> Result:
     next_sync_at = schedule.next_poll(datetime.now(UTC), provider.poll_every, random.random())  # noqa: S311
     async with db.as_worker() as conn:
-        await connections.note_success(conn, loaded.id, next_sync_at)
+        await connections.note_success(conn, loaded, next_sync_at)
         outcome: Outcome = "succeeded" if saved.inserted or saved.updated else "nothing_new"
         await runs.finish(conn, run, outcome)
     if loaded.reason is not None:
@@ -249,6 +252,7 @@ class _Verdict:
     status: Status
     reason: str
     next_sync_at: datetime | None
+    counts: bool = True
 
 
 def _judge(failure: EvercgmError, loaded: Loaded, now: datetime) -> _Verdict:
@@ -282,6 +286,9 @@ def _judge(failure: EvercgmError, loaded: Loaded, now: datetime) -> _Verdict:
 def _judge_grant(loaded: Loaded, now: datetime) -> _Verdict:
     """``invalid_grant`` may be transient: 2, 4, 8, 16 h, and only then ask the person."""
     rung = loaded.failure_count if loaded.reason == "sign_in_refused" else 0
+    if rung and loaded.next_sync_at is not None and now < loaded.next_sync_at:
+        # Somebody asked for a sync before the rung's time: that climbs nothing.
+        return _Verdict("error", "sign_in_refused", loaded.next_sync_at, counts=False)
     if rung >= len(schedule.GRANT_LADDER):
         return _Verdict("expired", "reconnect_needed", None)
     return _Verdict("error", "sign_in_refused", now + schedule.GRANT_LADDER[rung])
@@ -292,6 +299,8 @@ async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError)
     if loaded.reason != verdict.reason:
         loaded = replace(loaded, failure_count=0)
         log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
+    if not verdict.counts:
+        loaded = replace(loaded, failure_count=loaded.failure_count - 1)
     async with db.as_worker() as conn:
         await connections.note_failure(
             conn,

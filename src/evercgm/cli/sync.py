@@ -26,6 +26,8 @@ def sync(
 ) -> None:
     """Sync one connection now."""
     window = (_instant("--from", start), _instant("--to", end))
+    if window[0] and window[0] >= (window[1] or datetime.now(UTC)):
+        raise BadInput("--from", "must be before --to, and not in the future")
     settings = find_settings()
     set_up_logs("WARNING")
     with databases(settings) as found:
@@ -69,4 +71,7 @@ def _instant(field: str, text: str | None) -> datetime | None:
         raise BadInput(field, "must be a time such as 2026-11-24T08:00:00Z") from None
     if instant.tzinfo is None:
         raise BadInput(field, "needs a zone, such as the Z of 2026-11-24T08:00:00Z")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise BadInput(field, "must be a time between the years 1 and 9999") from None

@@ -13,7 +13,8 @@ from evercgm.storage.database import Connection, Database, Row, load_queries
 from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("connections.sql")
-REFRESH_LEASE_S = 120
+# Longer than the longest vendor call (provider_kit/send.py, 300 s): two refreshers never overlap.
+REFRESH_LEASE_S = 330
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Loaded:
     generation: int
     history_start: datetime | None
     history_done: bool
+    next_sync_at: datetime | None
     failure_count: int
     reason: str | None
     refreshing: bool
@@ -87,6 +89,7 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         generation=row["generation"],
         history_start=row["history_start"],
         history_done=row["history_done_at"] is not None,
+        next_sync_at=row["next_sync_at"],
         failure_count=row["failure_count"],
         reason=row["reason"],
         refreshing=bool(row["refreshing"]),
@@ -162,6 +165,7 @@ async def save_refreshed(db: Database, loaded: Loaded, tokens: Tokens) -> bool:
     }
     pair = {**_sealed_pair(db.vault, loaded.id, tokens), "id": loaded.id, "reconnected": False}
     async with db.as_worker() as conn:
+        await lock(conn, loaded.id)
         cursor = await conn.execute(QUERIES["advance_generation"], state)
         if await cursor.fetchone() is None:
             return False
@@ -200,9 +204,19 @@ async def note_progress(
     return await (await conn.execute(QUERIES["note_progress"], values)).fetchone() is not None
 
 
-async def note_success(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:
-    """The sync went well: connected, no reason, the previous refresh token is forgotten."""
-    await conn.execute(QUERIES["note_success"], {"id": connection_id, "next_sync_at": next_sync_at})
+async def lock(conn: Connection, connection_id: str) -> bool:
+    """Lock the connection's row before anything else of it, so that all take locks in one order; False: it is gone."""
+    return await (await conn.execute(QUERIES["lock_connection"], {"id": connection_id})).fetchone() is not None
+
+
+async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime) -> None:
+    """The sync went well: connected, no reason, the previous refresh token is forgotten.
+
+    Nothing is written where a reconnect has happened since: that one's first sync is still to come.
+    """
+    await lock(conn, loaded.id)
+    values = {"id": loaded.id, "generation": loaded.generation, "next_sync_at": next_sync_at}
+    await conn.execute(QUERIES["note_success"], values)
 
 
 async def note_failure(
@@ -224,6 +238,7 @@ async def note_failure(
         "failure_count": loaded.failure_count + 1,
         "generation": generation,
     }
+    await lock(conn, loaded.id)
     await conn.execute(QUERIES["note_failure"], values)
 
 

@@ -16,7 +16,7 @@ where p.id = %(person_id)s
 
 -- name: own_connections
 -- The connections of one person of the caller's, or of all of them, that are ours to sync.
-select c.id, c.person_id
+select c.id, c.person_id, c.status::text as status
 from public.cgm_connections c
 join public."Person" p on p.id = c.person_id
 join cgm_private.sync_state s on s.connection_id = c.id
@@ -72,12 +72,15 @@ set region = excluded.region,
 -- Used where a connection that was not ours becomes ours: a foreign cursor means none.
 update public.cgm_connections set sync_cursor = null where id = %(id)s
 
+-- name: lock_connection
+select c.id from public.cgm_connections c where c.id = %(id)s for update
+
 -- name: load_for_sync
 -- All that one sync needs to know, tokens included (still sealed).
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
-       s.history_done_at, s.failure_count, s.reason, s.refresh_until > now() as refreshing
+       s.history_done_at, s.next_sync_at, s.failure_count, s.reason, s.refresh_until > now() as refreshing
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s
@@ -134,6 +137,7 @@ with state as (
       reason = null,
       previous_refresh_token = ''
   where connection_id = %(id)s
+    and generation = %(generation)s
   returning connection_id
 )
 update public.cgm_connections c
@@ -161,16 +165,21 @@ from state
 where c.id = state.connection_id
 
 -- name: due
--- Connections whose time has come, and those with a run that somebody asked for; longest overdue first.
-select s.connection_id
-from cgm_private.sync_state s
-join public.cgm_connections c on c.id = s.connection_id
-where s.next_sync_at <= now()
-  and c.status in ('connected', 'error')
-union
-select r.connection_id
-from cgm_private.sync_runs r
-where r.state = 'queued'
+-- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
+select d.connection_id
+from (
+  select r.connection_id, '-infinity'::timestamptz as due_at
+  from cgm_private.sync_runs r
+  where r.state = 'queued'
+  union all
+  select s.connection_id, s.next_sync_at
+  from cgm_private.sync_state s
+  where s.next_sync_at <= now()
+) d
+join public.cgm_connections c on c.id = d.connection_id
+where c.status in ('connected', 'error')
+group by d.connection_id
+order by min(d.due_at)
 limit %(most)s
 
 -- name: count_readings

@@ -133,9 +133,10 @@ async def _insert(
 
 
 async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: set[int]) -> int:
-    if not known:
+    # Only the record that made a reading's id may correct it: copies with another value would flip it for ever.
+    places = [n for n in sorted(known) if ids[n][14:] == reading_id(owner.person_id, owner.stream, readings[n])[14:]]
+    if not places:
         return 0
-    places = sorted(known)
     cursor = await conn.execute(
         QUERIES["correct_readings"],
         {

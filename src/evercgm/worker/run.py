@@ -20,7 +20,8 @@ from evercgm.storage import jobs
 from evercgm.worker.schedule import enqueue_due
 
 log = get_logger(__name__)
-EVERY_FIVE_SECONDS = "*/5 * * * * *"
+# Six fields: the engine reads the seconds from the last one.
+EVERY_FIVE_SECONDS = "* * * * * */5"
 BECOME_WORKER = "-c role=cgm_worker -c TimeZone=UTC"
 
 

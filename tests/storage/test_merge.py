@@ -151,3 +151,15 @@ async def test_any_order_of_arrivals_ends_in_the_same_series(db: Database, arriv
 
     everything = sorted({n for batch in arrivals for n in batch})
     assert [value for _id, value in await stored(db)] == [100 + n for n in everything]
+
+
+async def test_copies_with_unequal_values_do_not_flip_the_stored_one(db: Database) -> None:
+    phone = reading(0, 100, "phone", transmitter_hash=b"t" * 32, transmitter_ticks=77)
+    receiver = Reading("receiver", START + timedelta(seconds=4), 101, None, None, None, None, b"t" * 32, 77)
+    await save(db, phone, receiver)
+    before = await stored(db)
+
+    again = [await save(db, phone, receiver), await save(db, receiver), await save(db, receiver, phone)]
+
+    assert [one.updated for one in again] == [0, 0, 0]
+    assert await stored(db) == before
