@@ -52,6 +52,19 @@ def test_a_killed_demo_starts_again_with_its_data(tmp_path: Path) -> None:
         assert second.stop() == 0
 
 
+def test_the_children_of_a_killed_demo_end_with_it(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path / "data")
+    url = demo.url
+
+    os.kill(demo.process.pid, signal.SIGKILL)
+    demo.process.wait(10)
+
+    until(lambda: not answers(f"{url}/healthz"), "the service has ended")
+    again = start_demo(tmp_path / "data", "--port", url.rpartition(":")[2])
+    assert again.url == url
+    assert again.stop() == 0
+
+
 def kill_everything(demo: Demo) -> None:
     """kill -9 of the demo, its children and the PostgreSQL below it."""
     backends = sql(demo, "select pg_backend_pid()")

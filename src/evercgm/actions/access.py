@@ -1,7 +1,7 @@
 """The right to call a vendor for one connection: a token that is fresh, refreshed by one process at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -51,8 +51,7 @@ class Access:
         seen = self.loaded.generation
         for _ in range(int(LONGEST_WAIT_S / WAIT_S)):
             if await connections.take_refresh_lease(self._db, self.loaded):
-                # Once the vendor has answered, the pair must be stored, even if this sync is cancelled.
-                await asyncio.shield(self._exchange())
+                await _to_the_end(self._exchange())
                 return
             await self._reload()
             if self.loaded.generation != seen:
@@ -88,6 +87,16 @@ class Access:
         if found is None:
             raise ConnectionGoneError(self.loaded.id)
         self.loaded = found
+
+
+async def _to_the_end(exchange: Coroutine[None, None, None]) -> None:
+    """Once the vendor has answered, the pair must be stored, even if this sync is cancelled meanwhile."""
+    task = asyncio.create_task(exchange)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class ConnectionGoneError(Exception):

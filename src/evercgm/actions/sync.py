@@ -166,6 +166,9 @@ def _plan(loaded: Loaded, run: Run, survey: Survey | None, provider: Provider, n
     if run.window_from is not None or run.window_to is not None:
         asked_end = min(run.window_to or end, end)
         start = run.window_from or (loaded.high_water or asked_end) - schedule.REREAD
+        if survey is not None and survey.first is not None:
+            # Nothing is older than this: a window from long ago must not spend the vendor's limits.
+            start = max(start, survey.first)
         return [
             _Step(window, moves_high_water=False) for window in schedule.backward_windows(start, asked_end, longest)
         ]

@@ -1,6 +1,8 @@
 """The demo's child processes: started, watched, restarted when they die, stopped; and the demo's lock."""
 
+import ctypes
 import fcntl
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ STOP_WITHIN_S = 10.0
 # A child that dies more often than this within the run is not going to live.
 MOST_RESTARTS = 20
 BAD_USE = 2
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ChildFailed(EvercgmError):
@@ -107,6 +111,7 @@ class Children:
                 stderr=log,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def _first_line(self, child: Child) -> str:
@@ -122,6 +127,12 @@ class Children:
         if code == BAD_USE:
             return SettingsError(f"{child.name} could not start; {said}")
         return ChildFailed(f"{child.name} ended with exit code {code}; {said}")
+
+
+def _end_with_parent() -> None:
+    """In the child: Linux ends it when the demo's own process goes, even by kill -9."""
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

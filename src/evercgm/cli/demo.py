@@ -61,10 +61,11 @@ def demo(
         raise SettingsError(f"--trace {trace}: there is no such file")
     try:
         plan.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with demo_lock(plan.data_dir) as ours:
-            _run(plan) if ours else _show_running(plan)
+        (plan.data_dir / "demo.lock").touch(mode=0o600)
     except OSError as failure:
         raise SettingsError(f"--data-dir {where}: {failure.strerror or failure}; choose a writable one") from None
+    with demo_lock(plan.data_dir) as ours:
+        _run(plan) if ours else _show_running(plan)
 
 
 def _run(plan: Plan) -> None:
@@ -72,12 +73,12 @@ def _run(plan: Plan) -> None:
     for name in (NOTES, DEMO_ENVIRONMENT):
         (plan.data_dir / name).unlink(missing_ok=True)
     port = _free_port("127.0.0.1", plan.port)
-    _tell(plan, "Starting PostgreSQL")
-    make_key(plan.data_dir)
-    server = embedded.start(plan.data_dir, report=lambda line: _tell(plan, line))
-    children = Children(None if plan.as_json else plan.data_dir / LOG)
     signal.signal(signal.SIGTERM, _stop)
+    children = Children(None if plan.as_json else plan.data_dir / LOG)
     try:
+        _tell(plan, "Starting PostgreSQL")
+        make_key(plan.data_dir)
+        server = embedded.start(plan.data_dir, report=lambda line: _tell(plan, line))
         asyncio.run(prepare(server))
         environment = _environment(plan, port)
         if "EVERCGM_VENDOR_BASE_URLS" not in environment:

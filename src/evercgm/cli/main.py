@@ -11,6 +11,7 @@ from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
 from evercgm.cli.sync import sync
 from evercgm.core.errors import BadInput, EvercgmError, SettingsError
+from evercgm.storage.database_errors import classify
 from evercgm.storage.postgres_binaries import EmbeddedError
 
 app = typer.Typer(
@@ -38,6 +39,11 @@ def main() -> None:
         sys.stderr.write(f"evercgm: {failure}\n")
         bad_use = isinstance(failure, SettingsError | BadInput | EmbeddedError)
         raise SystemExit(2 if bad_use else 1) from None
+    except Exception as failure:
+        if classify(failure) is None:
+            raise
+        sys.stderr.write(f"evercgm: the database does not answer or refuses ({type(failure).__name__})\n")
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -125,7 +125,7 @@ async def store_connected(
         await conn.execute(QUERIES["insert_connection"], {**values, **sealed})
     else:
         await conn.execute(QUERIES["replace_tokens"], {**values, **sealed})
-        if not found["ours"]:
+        if not found["ours"] or found["region"] != region:
             await conn.execute(QUERIES["forget_cursor"], values)
     state = {**values, "account_id": account_id, "lifetime_s": tokens.lifetime_s}
     await conn.execute(QUERIES["own_now"], state)
@@ -240,6 +240,11 @@ async def note_failure(
     }
     await lock(conn, loaded.id)
     await conn.execute(QUERIES["note_failure"], values)
+
+
+async def put_off(conn: Connection, connection_id: str) -> None:
+    """A bug ended its sync: not due again for ten minutes, everything else as it was."""
+    await conn.execute(QUERIES["put_off"], {"id": connection_id})
 
 
 async def due(conn: Connection, most: int) -> list[str]:

@@ -51,12 +51,14 @@ where id = %(id)s
 
 -- name: own_now
 -- Makes a connection ours, or begins it anew after a reconnect; the generation rises, so that a refresh
--- that is under way cannot overwrite the new tokens. Another region or account begins its history anew.
+-- that is under way cannot overwrite the new tokens. Another region begins its history anew.
 insert into cgm_private.sync_state
   (connection_id, person_id, region, vendor_account_id, token_lifetime_s, next_sync_at, connected_at)
 values (%(id)s, %(person_id)s, %(region)s, %(account_id)s, %(lifetime_s)s, now(), now())
 on conflict (connection_id) do update
-set region = excluded.region,
+set history_start = case when sync_state.region = excluded.region then sync_state.history_start end,
+    history_done_at = case when sync_state.region = excluded.region then sync_state.history_done_at end,
+    region = excluded.region,
     vendor_account_id = coalesce(excluded.vendor_account_id, sync_state.vendor_account_id),
     token_lifetime_s = excluded.token_lifetime_s,
     next_sync_at = now(),
@@ -146,6 +148,13 @@ set status = case when c.status = 'disconnected' then c.status else 'connected' 
     last_sync_at = now() at time zone 'UTC'
 from state
 where c.id = state.connection_id
+
+-- name: put_off
+-- After a bug: the connection is as it was, but not due again at once.
+update cgm_private.sync_state
+set next_sync_at = greatest(next_sync_at, now() + interval '10 minutes')
+where connection_id = %(id)s
+  and next_sync_at is not null
 
 -- name: note_failure
 with state as (

@@ -217,7 +217,7 @@ def _open_cursor(cursor: str) -> tuple[datetime, str]:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         time_text, id_ = json.loads(raw)
         after = datetime.fromisoformat(time_text)
-        if not isinstance(id_, str) or after.tzinfo is None:
+        if not isinstance(id_, str) or not id_.isascii() or not id_.isprintable() or after.tzinfo is None:
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
         raise BadInput("cursor", "use the next link of the page before as it is") from None

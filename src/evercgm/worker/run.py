@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from evercgm.actions.sync import sync_connection
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.runtime import Runtime
-from evercgm.storage import jobs
+from evercgm.storage import connections, jobs
 from evercgm.worker.schedule import enqueue_due
 
 log = get_logger(__name__)
@@ -90,4 +90,13 @@ async def _guarded(runtime: Runtime, job: Job) -> None:
         await sync_connection(runtime.db, runtime.vendors, wanted.connection_id, trigger="schedule", job_id=int(job.id))
     except Exception as failure:  # noqa: BLE001 - a door
         log.error("job_failed", job_id=int(job.id), error=type(failure).__name__)
+        await _put_off(runtime, job)
         raise JobFailed from None
+
+
+async def _put_off(runtime: Runtime, job: Job) -> None:
+    """So that a job with a bug is not due again at the next turn; where the database is lost, nothing to do."""
+    with suppress(msgspec.DecodeError, psycopg.Error):
+        wanted = msgspec.json.decode(job.payload or b"", type=jobs.SyncJob)
+        async with runtime.db.as_worker() as conn:
+            await connections.put_off(conn, wanted.connection_id)
