@@ -1,5 +1,6 @@
 """One sync of one connection: load, refresh if due, windows, fetch, map, save. The page to read first."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -36,6 +37,9 @@ from evercgm.storage.runs import Outcome, Run, Trigger
 log = get_logger(__name__)
 DENIED_PAUSE = timedelta(hours=12)
 SLOW_RETRY = timedelta(hours=1)
+# How a command waits for another process that syncs the same connection.
+WAIT_S = 0.5
+LONGEST_WAIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +110,41 @@ async def sync_connection(
         return await _seal_broken(db, connection_id)
     if loaded is None:
         return None
+    run = await _own_run(db, loaded, trigger, job_id, window)
+    if run is None:
+        return None
     async with db.as_worker() as conn:
-        run, _new = await runs.open_or_make(
-            conn, loaded.id, loaded.person_id, trigger, window_from=window[0], window_to=window[1]
-        )
         starts = await runs.start(conn, run, job_id)
     if starts == 0:
         return None
     if starts > 1:
         log.info("sync_resumed", connection_id=connection_id, run_id=run.id, starts=starts)
     return await _run(db, vendors, loaded, run, watch)
+
+
+async def _own_run(
+    db: Database,
+    loaded: Loaded,
+    trigger: Trigger,
+    job_id: int | None,
+    window: tuple[datetime | None, datetime | None],
+) -> Run | None:
+    """The run to carry out: a new one, the queued one, or that of a job which died; None: somebody else is at it.
+
+    A command waits for a run that another process carries out, so that its own window is read after it.
+    """
+    for _ in range(int(LONGEST_WAIT_S / WAIT_S)):
+        async with db.as_worker() as conn:
+            run, new = await runs.open_or_make(
+                conn, loaded.id, loaded.person_id, trigger, window_from=window[0], window_to=window[1]
+            )
+        if new or not run.fresh:
+            return run
+        if job_id is not None:
+            # One job a connection: a run of a job is that of a dead worker, one without a job is a command's.
+            return run if run.job_id is not None else None
+        await asyncio.sleep(WAIT_S)
+    return run
 
 
 async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: Watch) -> Result:

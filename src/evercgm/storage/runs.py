@@ -15,17 +15,24 @@ Outcome = Literal["succeeded", "nothing_new", "failed", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that is queued or running; the window, if somebody asked for one, is aware UTC."""
+    """A run that is queued or running; the window, if somebody asked for one, is aware UTC.
+
+    ``job_id`` is None where a command runs it; ``fresh``: it started less than ten minutes ago.
+    """
 
     id: str
     connection_id: str
     state: str
     window_from: datetime | None
     window_to: datetime | None
+    job_id: int | None
+    fresh: bool
 
 
 def _run(row: Row) -> Run:
-    return Run(row["id"], row["connection_id"], row["state"], row["window_from"], row["window_to"])
+    return Run(
+        row["id"], row["connection_id"], row["state"], row["window_from"], row["window_to"], row["job_id"], row["fresh"]
+    )
 
 
 async def open_or_make(

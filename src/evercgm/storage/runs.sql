@@ -1,6 +1,7 @@
 -- name: open_run
 -- The run that is queued or running for a connection, if any.
-select id, connection_id, trigger, state, window_from, window_to
+select id, connection_id, trigger, state, window_from, window_to, job_id,
+       coalesce(started_at > now() - interval '10 minutes', false) as fresh
 from cgm_private.sync_runs
 where connection_id = %(connection_id)s
   and state <> 'done'
@@ -17,7 +18,7 @@ where connection_id = %(connection_id)s
 insert into cgm_private.sync_runs (id, connection_id, person_id, trigger, state, window_from, window_to)
 values (%(id)s, %(connection_id)s, %(person_id)s, %(trigger)s, 'queued', %(window_from)s, %(window_to)s)
 on conflict do nothing
-returning id, connection_id, trigger, state, window_from, window_to
+returning id, connection_id, trigger, state, window_from, window_to, job_id, false as fresh
 
 -- name: start_run
 -- A redelivered job resumes the same row and counts its starts there.
