@@ -9,22 +9,11 @@ from datetime import UTC, datetime, timedelta
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.core import sync as schedule
 from evercgm.core.connection import Status
-from evercgm.core.errors import (
-    BadInput,
-    EvercgmError,
-    GrantRefused,
-    OperatorMustAct,
-    ReconnectNeeded,
-    SealBroken,
-    VendorChanged,
-    VendorDenied,
-    VendorError,
-    VendorRateLimited,
-    VendorTryLater,
-)
+from evercgm.core.errors import EvercgmError, SealBroken
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
+from evercgm.core.verdict import SLOW_RETRY, Trouble, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
 from evercgm.provider_kit.vendors import Vendors
@@ -35,8 +24,8 @@ from evercgm.storage.readings import Owner, Saved
 from evercgm.storage.runs import Outcome, Run, Trigger
 
 log = get_logger(__name__)
-DENIED_PAUSE = timedelta(hours=12)
-SLOW_RETRY = timedelta(hours=1)
+# Only the person starts these again: by reconnecting, or by resuming.
+RESTING: dict[Status, str] = {"expired": "reconnect_needed", "disconnected": "paused"}
 # How a command waits for another process that syncs the same connection.
 WAIT_S = 0.5
 LONGEST_WAIT_S = 120.0
@@ -110,6 +99,8 @@ async def sync_connection(
         return await _seal_broken(db, connection_id)
     if loaded is None:
         return None
+    if loaded.status in RESTING:
+        return await _at_rest(db, loaded)
     run = await _own_run(db, loaded, trigger, job_id, window)
     if run is None:
         return None
@@ -277,71 +268,13 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
     return Result(outcome, None, saved)
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What a failure means: the status, a reason for the person, and when to try again (None: never)."""
-
-    status: Status
-    reason: str
-    next_sync_at: datetime | None
-    counts: bool = True
-
-
-def _judge(failure: EvercgmError, loaded: Loaded, now: datetime) -> _Verdict:
-    """The failure ladder. Only the person's own doing ends in ``expired``."""
-    chance = random.random()  # noqa: S311
-    failures = loaded.failure_count + 1
-    match failure:
-        case ReconnectNeeded():
-            return _Verdict("expired", failure.reason, None)
-        case GrantRefused():
-            return _judge_grant(loaded, now)
-        case VendorTryLater():
-            asked = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else None
-            reason = "rate_limited" if isinstance(failure, VendorRateLimited) else "vendor_unavailable"
-            return _Verdict("connected", reason, schedule.next_retry(now, failures, chance, asked))
-        case VendorDenied():
-            wait = SLOW_RETRY if failure.expired_token else DENIED_PAUSE
-            return _Verdict("error", "vendor_denied", now + wait)
-        case VendorChanged():
-            return _Verdict("error", "vendor_changed", now + SLOW_RETRY)
-        case OperatorMustAct() | BadInput():
-            return _Verdict("error", "operator_must_act", now + SLOW_RETRY)
-        case SealBroken():
-            return _Verdict("error", "seal_broken", now + SLOW_RETRY)
-        case VendorError():
-            return _Verdict("error", "vendor_unavailable", schedule.next_retry(now, failures, chance))
-        case _:
-            raise failure
-
-
-def _judge_grant(loaded: Loaded, now: datetime) -> _Verdict:
-    """``invalid_grant`` may be transient: 2, 4, 8, 16 h, and only then ask the person."""
-    rung = loaded.failure_count if loaded.reason == "sign_in_refused" else 0
-    if rung and loaded.next_sync_at is not None and now < loaded.next_sync_at:
-        # Somebody asked for a sync before the rung's time: that climbs nothing.
-        return _Verdict("error", "sign_in_refused", loaded.next_sync_at, counts=False)
-    if rung >= len(schedule.GRANT_LADDER):
-        return _Verdict("expired", "reconnect_needed", None)
-    return _Verdict("error", "sign_in_refused", now + schedule.GRANT_LADDER[rung])
-
-
 async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError) -> Result:
-    verdict = _judge(failure, loaded, datetime.now(UTC))
-    if loaded.reason != verdict.reason:
-        loaded = replace(loaded, failure_count=0)
+    before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at)
+    verdict = judge(failure, before, datetime.now(UTC), random.random())  # noqa: S311
+    if verdict.reason != before.reason:
         log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
-    if not verdict.counts:
-        loaded = replace(loaded, failure_count=loaded.failure_count - 1)
     async with db.as_worker() as conn:
-        await connections.note_failure(
-            conn,
-            loaded,
-            status=verdict.status,
-            reason=verdict.reason,
-            next_sync_at=verdict.next_sync_at,
-            generation=loaded.generation,
-        )
+        await connections.note_failure(conn, loaded, verdict)
         await runs.finish(conn, run, "failed", verdict.reason)
     return Result("failed", verdict.reason, Saved())
 
@@ -351,6 +284,16 @@ async def _cancelled(db: Database, run: Run) -> Result:
     async with db.as_worker() as conn:
         await runs.finish(conn, run, "cancelled")
     return Result("cancelled", None, Saved())
+
+
+async def _at_rest(db: Database, loaded: Loaded) -> Result:
+    """Nothing is asked of the vendor; a run that waits for this connection ends."""
+    reason = loaded.reason or RESTING[loaded.status]
+    async with db.as_worker() as conn:
+        run = await runs.open_run(conn, loaded.id)
+        if run is not None:
+            await runs.finish(conn, run, "failed", reason)
+    return Result("failed", reason, Saved())
 
 
 async def _seal_broken(db: Database, connection_id: str) -> Result:

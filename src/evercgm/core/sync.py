@@ -9,7 +9,6 @@ CLOCK_ALLOWANCE = timedelta(minutes=5)
 OVERLAP = timedelta(seconds=1)
 RETRY_FIRST = timedelta(minutes=1)
 RETRY_LONGEST = timedelta(hours=1)
-GRANT_LADDER = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=8), timedelta(hours=16))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import msgspec
 
 from evercgm.core.connection import Status, message_for
 from evercgm.core.tokens import Tokens
+from evercgm.core.verdict import Verdict
 from evercgm.storage.database import Connection, Database, Row, load_queries
 from evercgm.storage.vault import Place, Vault
 
@@ -219,24 +220,16 @@ async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime)
     await conn.execute(QUERIES["note_success"], values)
 
 
-async def note_failure(
-    conn: Connection,
-    loaded: Loaded,
-    *,
-    status: Status,
-    reason: str,
-    next_sync_at: datetime | None,
-    generation: int,
-) -> None:
-    """The sync failed; nothing is written where a reconnect has happened since ``generation``."""
+async def note_failure(conn: Connection, loaded: Loaded, verdict: Verdict) -> None:
+    """The sync failed; nothing is written where a reconnect has happened since it was loaded."""
     values = {
         "id": loaded.id,
-        "status": status,
-        "reason": reason,
-        "message": message_for(reason),
-        "next_sync_at": next_sync_at,
-        "failure_count": loaded.failure_count + 1,
-        "generation": generation,
+        "generation": loaded.generation,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "message": message_for(verdict.reason),
+        "next_sync_at": verdict.next_sync_at,
+        "failure_count": verdict.count,
     }
     await lock(conn, loaded.id)
     await conn.execute(QUERIES["note_failure"], values)

@@ -1,0 +1,100 @@
+"""What a failed sync means: the connection's status, the reason a person reads, and when to try again. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from evercgm.core.connection import Status
+from evercgm.core.errors import (
+    BadInput,
+    EvercgmError,
+    GrantRefused,
+    OperatorMustAct,
+    ReconnectNeeded,
+    SealBroken,
+    VendorChanged,
+    VendorDenied,
+    VendorError,
+    VendorRateLimited,
+    VendorTryLater,
+)
+from evercgm.core.sync import next_retry
+
+# Dexcom, 403 (access not granted or ended): stop for half a day (dexcom facts A6, read 2026-11).
+DENIED_PAUSE = timedelta(hours=12)
+SLOW_RETRY = timedelta(hours=1)
+# A refused refresh may be transient: after these waits, and only then, the person is asked (dexcom facts A8.6).
+GRANT_LADDER = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=8), timedelta(hours=16))
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What was known before this failure: its reason, how often in a row, and when the next try was due."""
+
+    reason: str | None
+    count: int
+    next_sync_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``next_sync_at`` (aware UTC) None: never by itself. ``count``: failures in a row with this reason."""
+
+    status: Status
+    reason: str
+    next_sync_at: datetime | None
+    count: int
+
+
+def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) -> Verdict:
+    """The failure ladder; ``chance`` in [0, 1) spreads the retries. Raises ``failure`` where it is none of a vendor's.
+
+    Only the person's own doing ends in ``expired``: an operator's mistake or a vendor's outage never does.
+    """
+    if isinstance(failure, GrantRefused):
+        return _judge_grant(before, now)
+    status, reason = _named(failure)
+    count = before.count + 1 if before.reason == reason else 1
+    return Verdict(status, reason, _next(failure, now, count, chance), count)
+
+
+def _named(failure: EvercgmError) -> tuple[Status, str]:
+    match failure:
+        case ReconnectNeeded():
+            return "expired", failure.reason
+        case VendorRateLimited():
+            return "connected", "rate_limited"
+        case VendorTryLater():
+            return "connected", "vendor_unavailable"
+        case VendorDenied():
+            return "error", "vendor_denied"
+        case VendorChanged():
+            return "error", "vendor_changed"
+        case OperatorMustAct() | BadInput():
+            return "error", "operator_must_act"
+        case SealBroken():
+            return "error", "seal_broken"
+        case VendorError():
+            return "error", "vendor_unavailable"
+        case _:
+            raise failure
+
+
+def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> datetime | None:
+    if isinstance(failure, ReconnectNeeded):
+        return None
+    if isinstance(failure, VendorTryLater):
+        asked = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else None
+        return next_retry(now, count, chance, asked)
+    if isinstance(failure, VendorDenied) and not failure.expired_token:
+        return now + DENIED_PAUSE
+    return now + SLOW_RETRY * (1 + 0.2 * chance)
+
+
+def _judge_grant(before: Trouble, now: datetime) -> Verdict:
+    """``invalid_grant``: one rung a time, and never because somebody asked for a sync in between."""
+    rung = before.count if before.reason == "sign_in_refused" else 0
+    if rung and before.next_sync_at is not None and now < before.next_sync_at:
+        return Verdict("error", "sign_in_refused", before.next_sync_at, rung)
+    if rung >= len(GRANT_LADDER):
+        return Verdict("expired", "reconnect_needed", None, rung + 1)
+    return Verdict("error", "sign_in_refused", now + GRANT_LADDER[rung], rung + 1)

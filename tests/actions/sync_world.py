@@ -1,0 +1,153 @@
+"""A database, the simulated Dexcom cloud behind real HTTP semantics, and a person who consents."""
+
+import json
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import psycopg
+
+from evercgm.actions import connect
+from evercgm.actions.sync import Result, sync_connection
+from evercgm.core.caller import Caller
+from evercgm.core.tokens import Secret
+from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.vendors import Vendors
+from evercgm.providers import PROVIDERS
+from evercgm.providers.dexcom.simulator import create_app
+from evercgm.providers.dexcom.simulator_state import Client
+from evercgm.storage.database import Database, open_database
+from evercgm.storage.vault import Vault
+
+CALLBACK = "http://cgm.test/api/metabolic/cgm/dexcom/callback"
+CLIENT = Client("client", "client-secret", (CALLBACK,))
+Answer = tuple[int, bytes]
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@dataclass
+class Weather:
+    """What stands between us and the cloud: ``answers`` replace it by the end of a path, ``pause`` runs before."""
+
+    cloud: Asgi
+    answers: dict[str, Answer] = field(default_factory=dict)
+    pause: Callable[[str], Awaitable[None]] | None = None
+    calls: list[str] = field(default_factory=list)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"].rpartition("/")[2]
+        self.calls.append(path)
+        if self.pause is not None:
+            await self.pause(path)
+        if path not in self.answers:
+            await self.cloud(scope, receive, send)
+            return
+        status, body = self.answers[path]
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+
+@dataclass
+class World:
+    """One owner with one person, beside a cloud; ``db`` as the service sees it."""
+
+    db: Database
+    vendors: Vendors
+    weather: Weather
+    cloud: Any
+    caller: Caller
+    person_id: str
+    admin_dsn: str
+
+    async def connect(self, username: str = "User7") -> str:
+        """Walk the consent; the connection's id."""
+        handover = await connect.begin(
+            self.db,
+            self.vendors,
+            self.caller,
+            person_id=self.person_id,
+            route="dexcom",
+            region="us",
+            return_to="http://cgm.test/",
+        )
+        consent = await connect.go(self.db, self.vendors, handover.token)
+        query = {name: values[0] for name, values in parse_qs(urlsplit(consent.url).query).items()}
+        back = await self.vendors.http.post(
+            consent.url.partition("?")[0], data={**query, "username": username, "decision": "approve"}
+        )
+        returned = {name: values[0] for name, values in parse_qs(urlsplit(back.headers["location"]).query).items()}
+        finished = await connect.finish(
+            self.db,
+            self.vendors,
+            state=returned["state"],
+            code=returned.get("code"),
+            error=returned.get("error"),
+            binding=consent.binding,
+            session_owner=None,
+        )
+        assert finished.outcome == "connected", finished
+        return str(self.sql("select id from public.cgm_connections where person_id = %s", self.person_id)[0][0])
+
+    async def sync(self, connection_id: str, **more: Any) -> Result | None:
+        return await sync_connection(self.db, self.vendors, connection_id, trigger="command", **more)
+
+    def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
+            cursor = conn.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def status(self, connection_id: str) -> tuple[str, str | None]:
+        """Status and reason of a connection."""
+        row = self.sql(
+            """select c.status::text, s.reason from public.cgm_connections c
+               join cgm_private.sync_state s on s.connection_id = c.id where c.id = %s""",
+            connection_id,
+        )
+        return row[0][0], row[0][1]
+
+    def token_calls(self, grant: str) -> int:
+        """How often the cloud's token endpoint was asked with this grant type."""
+        return int(self.cloud.state.cloud.state.counts("token_calls").get(grant, 0))
+
+    def reuses(self) -> int:
+        """How often the cloud saw a refresh token a second time."""
+        return int(self.cloud.state.cloud.state.counts("refresh_reuse").get("", 0))
+
+    def expire_access_token(self, connection_id: str) -> None:
+        """As if the access token's time had come."""
+        self.sql("update public.cgm_connections set token_expires_at = now() where id = %s", connection_id)
+
+
+@asynccontextmanager
+async def open_world(admin_dsn: str, service_dsn: str, cloud_dir: Path) -> AsyncIterator[World]:
+    cloud = create_app(cloud_dir, clients=[CLIENT])
+    weather = Weather(cloud)
+    owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
+    with psycopg.connect(admin_dsn, autocommit=True) as conn:
+        conn.execute('insert into public."Person" (id, "ownerId") values (%s, %s)', (person_id, owner_id))
+    app = VendorApp("us", "http://cloud.test/dexcom", CLIENT.client_id, Secret(CLIENT.client_secret), CALLBACK)
+    transport = httpx2.ASGITransport(weather)
+    async with (
+        open_database(service_dsn, Vault(secrets.token_bytes(32)), largest=12) as db,
+        httpx2.AsyncClient(transport=transport) as http,
+    ):
+        vendors = Vendors(http=http, providers=PROVIDERS, apps={("dexcom", "us"): app})
+        claims = {"sub": owner_id, "role": "authenticated", "aud": "authenticated"}
+        yield World(db, vendors, weather, cloud, Caller(owner_id, claims), person_id, admin_dsn)
+    cloud.state.cloud.state.close()
+
+
+def refusal(code: str) -> Answer:
+    """A token endpoint's refusal."""
+    return 400, json.dumps({"error": code}).encode()
+
+
+def hours(number: float) -> timedelta:
+    return timedelta(hours=number)
