@@ -136,6 +136,7 @@ async def test_a_cursor_of_another_leads_into_ones_own_readings_only(
         ({"cursor": "c" * 501}, "cursor"),
         ({"from": "yesterday"}, "from"),
         ({"from": "2026-11-01T12:00:00"}, "from"),
+        ({"from": "1764000000"}, "from"),
         ({"to": "9999-12-31T23:59:59-14:00"}, "to"),
         ({"from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}, "from"),
         ({"person_id": "p" * 201}, "person_id"),

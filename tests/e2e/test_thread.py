@@ -96,16 +96,19 @@ def test_a_token_is_found_nowhere_but_sealed(demo: Demo, connected: str, tmp_pat
 
     key = (demo.data_dir / "encryption.key").read_text()
     vault = Vault(parse_key("key", key))
-    row = sql(
-        demo, "select id, access_token, refresh_token from public.cgm_connections where person_id = %s", connected
-    )
-    connection_id, access, refresh = row[0]
-    secrets = [
-        vault.open(access, access_place(connection_id)).reveal(),
-        vault.open(refresh, refresh_place(connection_id)).reveal(),
-        json.loads((demo.data_dir / "simulated-registration.json").read_text())["client_secret"],
-        key.strip(),
-    ]
+
+    def open_pair() -> list[str]:
+        query = "select id, access_token, refresh_token from public.cgm_connections where person_id = %s"
+        id_, access, refresh = sql(demo, query, connected)[0]
+        return [vault.open(access, access_place(id_)).reveal(), vault.open(refresh, refresh_place(id_)).reveal()]
+
+    connection_id = str(connection_of(demo, connected)["id"])
+    rotated = open_pair()
+    sql(demo, "update public.cgm_connections set token_expires_at = now() where id = %s returning id", connection_id)
+    assert demo.command("sync", connection_id).returncode == 0
+    client_secret = json.loads((demo.data_dir / "simulated-registration.json").read_text())["client_secret"]
+    secrets = [*rotated, *open_pair(), client_secret, key.strip()]
+    assert len(set(secrets)) == 6
     dump = subprocess.run(
         [pg_dump(), "--dbname", demo.line["admin_database_url"]], capture_output=True, text=True, check=True
     ).stdout

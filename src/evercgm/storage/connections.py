@@ -1,11 +1,13 @@
 """Connections and their tokens: opened for one sync, refreshed by lease, saved by compare-and-set."""
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
+import psycopg
 
 from evercgm.core.connection import Status, message_for
 from evercgm.core.tokens import Tokens
@@ -15,7 +17,8 @@ from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("connections.sql")
 # Longer than the longest vendor call (provider_kit/send.py, 300 s): two refreshers never overlap.
-REFRESH_LEASE_S = 330
+REFRESH_LEASE_S = 390
+SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -156,7 +159,19 @@ async def take_refresh_lease(db: Database, loaded: Loaded) -> bool:
 
 
 async def save_refreshed(db: Database, loaded: Loaded, tokens: Tokens) -> bool:
-    """Commit a new pair before it is used; False where somebody stored another pair meanwhile."""
+    """Commit a new pair before it is used; False where somebody stored another pair meanwhile.
+
+    The vendor has ended the old pair already, so a database that is away for a moment is tried again.
+    """
+    for wait_s in SAVE_AGAIN_AFTER_S:
+        try:
+            return await _save_refreshed(db, loaded, tokens)
+        except psycopg.OperationalError:
+            await asyncio.sleep(wait_s)
+    return await _save_refreshed(db, loaded, tokens)
+
+
+async def _save_refreshed(db: Database, loaded: Loaded, tokens: Tokens) -> bool:
     previous = db.vault.seal(loaded.tokens.refresh, previous_place(loaded.id))
     state = {
         "id": loaded.id,
