@@ -140,6 +140,22 @@ def test_a_wrong_setting_stops_the_start(tmp_path: Path, command: str, env: dict
     assert name in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENCRYPTION_KEY", "00" * 32),
+        ("EVERCGM_NONSENSE", "1"),
+        ("DEXCOM_CLIENT_ID", "alone"),
+        ("EVERCGM_LOG_LEVEL", "x"),
+    ],
+)
+def test_a_wrong_setting_stops_the_demo(tmp_path: Path, name: str, value: str) -> None:
+    said = one_line(run(tmp_path, "demo", "--port", "0", "--data-dir", str(tmp_path / "d"), env={name: value}))
+
+    assert name.removesuffix("_ID") in said
+    assert not (tmp_path / "d").exists()
+
+
 @pytest.mark.parametrize("command", ["serve", "work"])
 def test_a_superuser_is_refused(demo: Demo, command: str, tmp_path: Path) -> None:
     env = {"DATABASE_URL": demo.line["admin_database_url"], "ENCRYPTION_KEY": "0f" * 31 + "aa"}

@@ -21,6 +21,7 @@ from evercgm.cli.serve import listen
 from evercgm.cli.surroundings import DEMO_ENVIRONMENT, Databases, find_settings, make_key
 from evercgm.core.errors import EvercgmError, SettingsError
 from evercgm.core.tokens import Secret
+from evercgm.settings import read_settings
 from evercgm.storage import embedded, persons
 from evercgm.storage.prepare import prepare
 
@@ -55,6 +56,8 @@ def demo(
     expires_in: Annotated[int, typer.Option(help="Life of the simulated access tokens, in s.")] = 7200,
 ) -> None:
     """Start PostgreSQL, a simulated Dexcom cloud, the API, the page and a worker; print a sign-in link."""
+    # Wrong settings stop us here, by name, and not one of the children later.
+    read_settings(os.environ, simulators=True)
     where = data_dir or Path(os.environ.get("EVERCGM_DATA_DIR") or ".demo")
     plan = Plan(port, simulator_port, where.absolute(), trace, as_json, heartbeat, expires_in)
     if trace is not None and not trace.is_file():
