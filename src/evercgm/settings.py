@@ -62,6 +62,7 @@ class Settings:
     data_dir: Path
     public_url: str
     keys: tuple[bytes, ...]
+    host_key: Secret | None
     log_level: str
     dexcom: Mapping[str, Credentials]
     dexcom_redirect_uri: str
@@ -88,6 +89,7 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False) -> Settin
         data_dir=Path(env.get("EVERCGM_DATA_DIR") or "~/.local/share/evercgm").expanduser(),
         public_url=public_url,
         keys=_keys(env),
+        host_key=Secret(env["EVERCGM_HOST_ENCRYPTION_KEY"]) if env.get("EVERCGM_HOST_ENCRYPTION_KEY") else None,
         log_level=_log_level(env),
         dexcom=_dexcom(env),
         dexcom_redirect_uri=env.get("DEXCOM_REDIRECT_URI") or callback,
@@ -102,6 +104,13 @@ def require_key(settings: Settings) -> tuple[bytes, ...]:
     if not settings.keys:
         raise SettingsError("ENCRYPTION_KEY is not set: give 32 random bytes as 64 hex digits or base64")
     return settings.keys
+
+
+def require_host_key(settings: Settings) -> bytes:
+    """The host app's key, for ``adopt``. Raises SettingsError: none, a wrong form, or a published one."""
+    if settings.host_key is None:
+        raise SettingsError("EVERCGM_HOST_ENCRYPTION_KEY is not set: it opens the tokens that the host app sealed")
+    return parse_key("EVERCGM_HOST_ENCRYPTION_KEY", settings.host_key.reveal())
 
 
 def parse_key(name: str, text: str) -> bytes:
