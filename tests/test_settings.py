@@ -34,6 +34,15 @@ GOOD = secrets.token_hex(32)
             "must be JSON",
         ),
         ({"EVERCGM_RETURN_ORIGINS": "javascript:1"}, "EVERCGM_RETURN_ORIGINS", "must be a URL"),
+        ({"EVERCGM_ALLOWED_ORIGINS": "app.example.org"}, "EVERCGM_ALLOWED_ORIGINS", "must be a URL"),
+        ({"SUPABASE_URL": "abc.supabase.co"}, "SUPABASE_URL", "must be a URL"),
+        ({"SUPABASE_URL": "https://user:x@abc.supabase.co"}, "SUPABASE_URL", "plain address"),
+        ({"SUPABASE_URL": "https://abc.supabase.co:99999"}, "SUPABASE_URL", "plain address"),
+        ({"SUPABASE_URL": "https://abc.supabase.co/auth/v1"}, "SUPABASE_URL", "must end before /auth/v1"),
+        ({"SUPABASE_URL": "http://127.0.0.1:54321"}, "SUPABASE_URL", "EVERCGM_ALLOW_SIMULATORS=1"),
+        ({"SUPABASE_URL": "http://10.0.0.1", "EVERCGM_ALLOW_SIMULATORS": "1"}, "SUPABASE_URL", "https://"),
+        ({"SUPABASE_JWT_SECRET": "s" * 40}, "SUPABASE_JWT_SECRET", "without SUPABASE_URL"),
+        ({"SUPABASE_URL": "https://abc.supabase.co", "SUPABASE_JWT_SECRET": "s"}, "SUPABASE_JWT_SECRET", "shorter"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_would_be_right(env: dict[str, str], name: str, hint: str) -> None:
@@ -87,3 +96,21 @@ def test_no_secret_shows_in_the_settings_text() -> None:
 
     assert "hidden" not in text
     assert GOOD not in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:54321", "localhost:54321", "[::1]:54321"])
+def test_a_project_on_this_machine_may_speak_http_beside_simulators(host: str) -> None:
+    found = read_settings({"SUPABASE_URL": f"http://{host}/", "EVERCGM_ALLOW_SIMULATORS": "1"}).supabase
+
+    assert found is not None
+    assert found.url == f"http://{host}"
+    assert found.jwt_secret is None
+
+
+def test_without_a_project_we_are_our_own_identity() -> None:
+    project = read_settings({"SUPABASE_URL": "https://ABC.supabase.co/", "SUPABASE_JWT_SECRET": "hidden" * 6}).supabase
+
+    assert read_settings({}).supabase is None
+    assert project is not None
+    assert project.url == "https://abc.supabase.co"
+    assert "hidden" not in repr(project)

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ NAMES = frozenset(
         "EVERCGM_ALLOWED_ORIGINS",
     }
 )
+# Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
+SHORTEST_JWT_SECRET = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
 DEXCOM_CREDENTIALS = {
@@ -53,8 +56,19 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class SupabaseProject:
+    """Whose users are our callers. ``jwt_secret`` is the legacy shared one, None where tokens of it are refused."""
+
+    url: str
+    jwt_secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says. DSNs are Secrets: they hold passwords. URLs have no slash at the end."""
+    """What the environment says. DSNs are Secrets: they hold passwords. URLs have no slash at the end.
+
+    ``supabase`` None is standalone mode: we are our own identity.
+    """
 
     database_url: Secret | None
     migration_database_url: Secret | None
@@ -69,6 +83,7 @@ class Settings:
     vendor_base_urls: Mapping[str, Mapping[str, str]]
     return_origins: frozenset[str]
     allowed_origins: frozenset[str]
+    supabase: SupabaseProject | None = None
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
@@ -96,6 +111,7 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False) -> Settin
         vendor_base_urls=_vendor_base_urls(env, simulators),
         return_origins=_origins(env, "EVERCGM_RETURN_ORIGINS", public_url),
         allowed_origins=_origins(env, "EVERCGM_ALLOWED_ORIGINS", public_url),
+        supabase=_supabase(env, simulators),
     )
 
 
@@ -188,6 +204,48 @@ def _dexcom(env: Mapping[str, str]) -> dict[str, Credentials]:
         if client_id and client_secret:
             found[region] = Credentials(client_id, Secret(client_secret))
     return found
+
+
+def _supabase(env: Mapping[str, str], simulators: bool) -> SupabaseProject | None:
+    url, secret = env.get("SUPABASE_URL"), env.get("SUPABASE_JWT_SECRET")
+    if not url:
+        if secret:
+            raise SettingsError("SUPABASE_JWT_SECRET is set without SUPABASE_URL, which says whose tokens they are")
+        return None
+    if secret and len(secret.encode()) < SHORTEST_JWT_SECRET:
+        raise SettingsError(f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_JWT_SECRET} bytes; copy the whole of it")
+    plain_http = simulators or env.get("EVERCGM_ALLOW_SIMULATORS") == "1"
+    return SupabaseProject(_project_url(url, plain_http), Secret(secret) if secret else None)
+
+
+def _project_url(text: str, plain_http: bool) -> str:
+    """The project's address as its tokens name it: lower-case host, nothing after the path."""
+    name = "SUPABASE_URL"
+    url = origin_url(name, text)
+    parts = urlsplit(url)
+    if "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url or not _port_is_good(url):
+        raise SettingsError(f"{name} must be the project's plain address such as https://abc.supabase.co")
+    if "/auth/v1" in parts.path or "/rest/v1" in parts.path:
+        raise SettingsError(f"{name} must end before {parts.path}: the project's address alone")
+    if parts.scheme == "http" and not (plain_http and _is_loopback(parts.hostname or "")):
+        raise SettingsError(
+            f"{name} must begin with https:// (http only on this machine itself, with EVERCGM_ALLOW_SIMULATORS=1)"
+        )
+    return parts._replace(netloc=parts.netloc.lower()).geturl()
+
+
+def _port_is_good(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dict[str, str]]:
