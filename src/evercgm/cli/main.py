@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from evercgm.cli.adopt import adopt
 from evercgm.cli.db import db_app
 from evercgm.cli.demo import demo
 from evercgm.cli.person import person_app, sign_in
@@ -25,6 +26,7 @@ app.command()(demo)
 app.command()(serve)
 app.command()(work)
 app.command()(sync)
+app.command()(adopt)
 app.command("sign-in")(sign_in)
 app.add_typer(db_app, name="db")
 app.add_typer(person_app, name="person")
