@@ -19,6 +19,7 @@ create table if not exists cgm_private.oauth_attempts (
   sealed_access    text        not null default '',
   sealed_refresh   text        not null default '',
   token_expires_at timestamptz,
+  token_lifetime_s integer     not null default 3600,
   vendor_account   text,
   expires_at       timestamptz not null,
   created_at       timestamptz not null default now()

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from evercgm.core.errors import GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
-from evercgm.core.tokens import Secret, is_due
+from evercgm.core.tokens import Secret, Tokens, is_due
 from evercgm.logs import get_logger
+from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections
 from evercgm.storage.connections import Loaded
@@ -23,10 +24,18 @@ LONGEST_WAIT_S = connections.REFRESH_LEASE_S
 class Access:
     """Holds the newest known tokens of one connection during one sync."""
 
-    def __init__(self, db: Database, vendors: Vendors, route: str, loaded: Loaded):
+    def __init__(
+        self,
+        db: Database,
+        vendors: Vendors,
+        route: str,
+        loaded: Loaded,
+        clock: Callable[[], datetime] = utc_now,
+    ):
         self._db = db
         self._vendors = vendors
         self._route = route
+        self._clock = clock
         self.loaded = loaded
 
     async def call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
@@ -34,7 +43,7 @@ class Access:
 
         Raises what ``use`` raises, and GrantRefused, ReconnectNeeded, OperatorMustAct, VendorError.
         """
-        if is_due(self.loaded.tokens, datetime.now(UTC)):
+        if is_due(self.loaded.tokens, self._clock()):
             await self._refresh()
         try:
             return await use(self.loaded.tokens.access)
@@ -60,19 +69,46 @@ class Access:
         raise VendorTryLater("another process holds the refresh of this connection")
 
     async def _exchange(self) -> None:
-        provider = self._vendors.providers[self._route]
-        app = self._vendors.app(self._route, self.loaded.region)
-        try:
-            tokens = await provider.refresh(self._vendors.http, app, self.loaded.tokens.refresh)
-        except GrantRefused:
+        """Refresh under the lease, and commit the new pair before anything uses it."""
+        loaded = self.loaded
+        used: Secret | None = loaded.tokens.refresh
+        tokens = await self._ask(loaded.tokens.refresh)
+        if tokens is None:
+            used, tokens = await self._ask_with_the_previous()
+        if tokens is None or used is None:
             await self._judge_refusal()
             return
+        if await connections.save_refreshed(self._db, loaded, tokens, used):
+            log.info("token_refreshed", connection_id=loaded.id, generation=loaded.generation + 1)
+        await self._reload()
+
+    async def _ask_with_the_previous(self) -> tuple[Secret | None, Tokens | None]:
+        """A refused token gives way, once, to the one before it: kept until the new access token has worked.
+
+        Once only: a vendor that ends a whole family of tokens on reuse must not be provoked at every rung.
+        """
+        previous = await connections.previous_refresh_token(self._db, self.loaded)
+        if previous is None:
+            return None, None
+        tokens = await self._ask(previous)
+        if tokens is None:
+            await connections.forget_previous_token(self._db, self.loaded)
+        return previous, tokens
+
+    async def _ask(self, refresh_token: Secret) -> Tokens | None:
+        """What the vendor gives for this refresh token; None where it refuses it.
+
+        Where its answer is lost, the lease goes and the tokens stay: the next attempt uses them once more.
+        """
+        provider = self._vendors.providers[self._route]
+        try:
+            app = self._vendors.app(self._route, self.loaded.region)
+            return await provider.refresh(self._vendors.http, app, refresh_token)
+        except GrantRefused:
+            return None
         except BaseException:
             await connections.drop_refresh_lease(self._db, self.loaded)
             raise
-        if await connections.save_refreshed(self._db, self.loaded, tokens):
-            log.info("token_refreshed", connection_id=self.loaded.id, generation=self.loaded.generation + 1)
-        await self._reload()
 
     async def _judge_refusal(self) -> None:
         """A refused refresh counts only if the tokens are still those we used."""
@@ -84,7 +120,7 @@ class Access:
 
     async def _reload(self) -> None:
         found = await connections.load_for_sync(self._db, self.loaded.id)
-        if found is None:
+        if found is None or found.connected_at != self.loaded.connected_at:
             raise ConnectionGoneError(self.loaded.id)
         self.loaded = found
 
@@ -100,4 +136,4 @@ async def _to_the_end(exchange: Coroutine[None, None, None]) -> None:
 
 
 class ConnectionGoneError(Exception):
-    """The connection was deleted while its sync ran: the run ends, nothing else happens."""
+    """The connection was deleted, or connected anew, while its sync ran: the run ends, nothing else happens."""

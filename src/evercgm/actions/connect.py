@@ -12,7 +12,7 @@ from evercgm.provider_kit.contract import Login, VendorApp
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import attempts, connections, jobs, runs
-from evercgm.storage.attempts import Attempt
+from evercgm.storage.attempts import Attempt, Waiting
 from evercgm.storage.database import Connection, Database, become_worker
 
 log = get_logger(__name__)
@@ -48,11 +48,15 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a login ended; ``code`` is a stable word of ours, never a vendor's text."""
+    """How a login ended; ``code`` is a stable word of ours, never a vendor's text.
+
+    ``attempt``: what to confirm (actions/confirm.py) where the vendor account is another one than before.
+    """
 
     return_to: str | None
     outcome: Literal["connected", "denied", "error", "confirm"]
     code: str | None = None
+    attempt: str | None = None
 
 
 async def begin(
@@ -154,30 +158,39 @@ def _failure_code(failure: EvercgmError) -> str:
 
 
 async def _exchange_and_store(db: Database, vendors: Vendors, attempt: Attempt, code: Secret) -> Finished:
-    provider = vendors.providers[attempt.route]
+    """The code into tokens, and these into the person's row; of another account they wait for the person's word."""
     app = vendors.app(attempt.route, attempt.region)
-    tokens = await provider.finish(vendors.http, app, code, attempt.verifier)
+    tokens = await vendors.providers[attempt.route].finish(vendors.http, app, code, attempt.verifier)
     account_id = await _account_id(vendors, app, attempt.route, tokens)
+    fresh = Waiting(attempt.person_id, attempt.route, attempt.region, account_id, tokens)
     async with db.as_worker() as conn:
-        if await _is_other_account(conn, attempt, provider.provider, account_id):
-            return Finished(attempt.return_to, "error", "other_account" if account_id else "vendor_unavailable")
-        connection_id = await connections.store_connected(
-            conn,
-            db.vault,
-            person_id=attempt.person_id,
-            provider=provider.provider,
-            region=attempt.region,
-            account_id=account_id,
-            tokens=tokens,
-        )
-        await runs.open_or_make(conn, connection_id, attempt.person_id, "connect")
-        await jobs.enqueue_syncs(conn, [connection_id], jobs.PERSON_PRIORITY)
-    log.info("connected", connection_id=connection_id, route=attempt.route, region=attempt.region)
+        if await _may_be_other_account(conn, vendors, fresh):
+            attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)
+            log.info("connect_waits", route=attempt.route, account_known=account_id is not None)
+            return Finished(attempt.return_to, "confirm", attempt=attempt_id)
+        await store(conn, db, vendors, fresh)
     return Finished(attempt.return_to, "connected")
 
 
+async def store(conn: Connection, db: Database, vendors: Vendors, fresh: Waiting) -> str:
+    """As the worker: store a fresh pair and ask for its first sync; the connection's id."""
+    connection_id = await connections.store_connected(
+        conn,
+        db.vault,
+        person_id=fresh.person_id,
+        provider=vendors.providers[fresh.route].provider,
+        region=fresh.region,
+        account_id=fresh.account_id,
+        tokens=fresh.tokens,
+    )
+    await runs.open_or_make(conn, connection_id, fresh.person_id, "connect")
+    await jobs.enqueue_syncs(conn, [connection_id], jobs.PERSON_PRIORITY)
+    log.info("connected", connection_id=connection_id, route=fresh.route, region=fresh.region)
+    return connection_id
+
+
 async def _account_id(vendors: Vendors, app: VendorApp, route: str, tokens: Tokens) -> str | None:
-    """The vendor's id of the account; a first connection is stored without it if it cannot be read now."""
+    """The vendor's id of the account; None where it cannot be read now: enough for a first connection."""
     try:
         return (await vendors.providers[route].survey(vendors.http, app, tokens.access)).account_id
     except VendorError as failure:
@@ -185,9 +198,14 @@ async def _account_id(vendors: Vendors, app: VendorApp, route: str, tokens: Toke
         return None
 
 
-async def _is_other_account(conn: Connection, attempt: Attempt, provider: str, account_id: str | None) -> bool:
-    """Whether the row that is there belongs to another vendor account, or might."""
-    found = await connections.connection_of_person(conn, attempt.person_id, provider)
-    if found is None or not found["ours"] or found["vendor_account_id"] is None:
+async def _may_be_other_account(conn: Connection, vendors: Vendors, fresh: Waiting) -> bool:
+    """Whether the row that is there belongs to another vendor account, or might: an id that cannot be read now.
+
+    A row of the host app's is no earlier connection of ours: the person's own consent takes it over.
+    """
+    found = await connections.connection_of_person(conn, fresh.person_id, vendors.providers[fresh.route].provider)
+    if found is None or not found["ours"]:
         return False
-    return bool(found["vendor_account_id"] != account_id)
+    if fresh.account_id is None:
+        return True
+    return found["vendor_account_id"] not in (None, fresh.account_id)

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.core import sync as schedule
@@ -16,6 +16,7 @@ from evercgm.core.tokens import Secret
 from evercgm.core.verdict import SLOW_RETRY, Trouble, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
+from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, readings, runs
 from evercgm.storage.connections import Loaded
@@ -24,6 +25,7 @@ from evercgm.storage.readings import Owner, Saved
 from evercgm.storage.runs import Outcome, Run, Trigger
 
 log = get_logger(__name__)
+Clock = Callable[[], datetime]
 # Only the person starts these again: by reconnecting, or by resuming.
 RESTING: dict[Status, str] = {"expired": "reconnect_needed", "disconnected": "paused"}
 # How a command waits for another process that syncs the same connection.
@@ -69,6 +71,7 @@ class _Sync:
     app: VendorApp
     access: Access
     run: Run
+    clock: Clock
 
 
 Watch = Callable[[Progress], None]
@@ -87,6 +90,7 @@ async def sync_connection(
     job_id: int | None = None,
     window: tuple[datetime | None, datetime | None] = (None, None),
     watch: Watch = _unwatched,
+    clock: Clock = utc_now,
 ) -> Result | None:
     """Bring a connection up to date, or read the asked ``window`` (aware UTC) again. None where it is gone.
 
@@ -96,7 +100,7 @@ async def sync_connection(
     try:
         loaded = await connections.load_for_sync(db, connection_id)
     except SealBroken:
-        return await _seal_broken(db, connection_id)
+        return await _seal_broken(db, connection_id, clock())
     if loaded is None:
         return None
     if loaded.status in RESTING:
@@ -110,7 +114,7 @@ async def sync_connection(
         return None
     if starts > 1:
         log.info("sync_resumed", connection_id=connection_id, run_id=run.id, starts=starts)
-    return await _run(db, vendors, loaded, run, watch)
+    return await _run(db, vendors, loaded, run, watch, clock)
 
 
 async def _own_run(
@@ -138,24 +142,24 @@ async def _own_run(
     return run
 
 
-async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: Watch) -> Result:
+async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: Watch, clock: Clock) -> Result:
     access: Access | None = None
     try:
         provider = vendors.providers[loaded.provider]
-        access = Access(db, vendors, provider.route, loaded)
+        access = Access(db, vendors, provider.route, loaded, clock)
         app = vendors.app(provider.route, loaded.region)
-        saved = await _read_all(_Sync(db, vendors, provider, app, access, run), watch)
+        saved = await _read_all(_Sync(db, vendors, provider, app, access, run, clock), watch)
     except ConnectionGoneError:
         return await _cancelled(db, run)
     except EvercgmError as failure:
-        return await _failed(db, access.loaded if access else loaded, run, failure)
-    return await _succeeded(db, access.loaded, provider, run, saved)
+        return await _failed(db, access.loaded if access else loaded, run, failure, clock())
+    return await _succeeded(db, access.loaded, provider, run, saved, clock())
 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
     """Read and store every window in turn, each in its own transaction."""
     survey = await _survey(sync)
-    steps = _plan(sync.access.loaded, sync.run, survey, sync.provider, datetime.now(UTC))
+    steps = _plan(sync.access.loaded, sync.run, survey, sync.provider, sync.clock())
     total = Saved()
     done = 0
     async for saved in _windows(sync, steps, survey):
@@ -233,10 +237,11 @@ async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> As
                 raise ConnectionGoneError(loaded.id)
             saved = await readings.save(conn, owner, batch)
             if step.moves_high_water:
-                high_water = schedule.advance(high_water, saved.newest, datetime.now(UTC))
+                high_water = schedule.advance(high_water, saved.newest, sync.clock())
             still_there = await connections.note_progress(
                 conn,
                 loaded.id,
+                loaded.connected_at,
                 high_water=high_water,
                 history_start=step.history_start,
                 history_done=step.history_done,
@@ -249,8 +254,8 @@ async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> As
         yield saved
 
 
-async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved) -> Result:
-    next_sync_at = schedule.next_poll(datetime.now(UTC), provider.poll_every, random.random())  # noqa: S311
+async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved, now: datetime) -> Result:
+    next_sync_at = schedule.next_poll(now, provider.poll_every, random.random())  # noqa: S311
     async with db.as_worker() as conn:
         await connections.note_success(conn, loaded, next_sync_at)
         outcome: Outcome = "succeeded" if saved.inserted or saved.updated else "nothing_new"
@@ -268,9 +273,9 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
     return Result(outcome, None, saved)
 
 
-async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError) -> Result:
+async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError, now: datetime) -> Result:
     before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at)
-    verdict = judge(failure, before, datetime.now(UTC), random.random())  # noqa: S311
+    verdict = judge(failure, before, now, random.random())  # noqa: S311
     if verdict.reason != before.reason:
         log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
     async with db.as_worker() as conn:
@@ -296,11 +301,11 @@ async def _at_rest(db: Database, loaded: Loaded) -> Result:
     return Result("failed", reason, Saved())
 
 
-async def _seal_broken(db: Database, connection_id: str) -> Result:
+async def _seal_broken(db: Database, connection_id: str, now: datetime) -> Result:
     """Stored tokens that no key opens: an operator's matter, tried again later, nothing is lost."""
     log.error("seal_broken", connection_id=connection_id)
     async with db.as_worker() as conn:
-        await connections.note_seal_broken(conn, connection_id, datetime.now(UTC) + SLOW_RETRY)
+        await connections.note_seal_broken(conn, connection_id, now + SLOW_RETRY)
         run = await runs.open_run(conn, connection_id)
         if run is not None:
             await runs.finish(conn, run, "failed", "seal_broken")

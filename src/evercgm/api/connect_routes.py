@@ -8,7 +8,9 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from evercgm.actions import connect
+from evercgm.actions.confirm import confirm
 from evercgm.api.caller import Changing, Wired, is_https, refuse_foreign_form, session_owner_of
+from evercgm.api.error_responses import Problem
 from evercgm.api.fields import Id, PathToken, Told
 from evercgm.api.origins import origin_of, origins_of
 from evercgm.api.pages import button_page, sorry_page
@@ -21,6 +23,7 @@ router = APIRouter(tags=["connect"])
 BINDING_COOKIE = "evercgm_binding"
 BINDING_LIFETIME_S = 600
 LONGEST_QUERY_VALUE = 4096
+_NOTHING_WAITS = "No sign-in waits under this name: it was used or is older than ten minutes. Connect once more."
 
 
 class OAuthRequest(BaseModel):
@@ -37,6 +40,19 @@ class OAuthBegun(BaseModel):
 
     authorization_url: str
     expires_at: Told
+
+
+class Confirmation(BaseModel):
+    """``attempt``: from the query of the address that the browser came back to, with ``cgm=confirm``."""
+
+    model_config = ConfigDict(extra="forbid")
+    attempt: Id
+
+
+class Confirmed(BaseModel):
+    """The connection that uses the other account from now on."""
+
+    connection_id: str
 
 
 @router.post("/dexcom/oauth")
@@ -58,7 +74,7 @@ async def begin_dexcom(body: OAuthRequest, runtime: Wired, caller: Changing) -> 
 
 @router.get("/dexcom/callback", status_code=303, response_class=Response)
 async def dexcom_callback(request: Request, runtime: Wired) -> Response:
-    """The vendor sends the browser here; it goes on to ``return_to`` with ``cgm`` and ``code``."""
+    """The vendor sends the browser here; it goes on to ``return_to`` with ``cgm``, and ``code`` or ``attempt``."""
     finished = await connect.finish(
         runtime.db,
         runtime.vendors,
@@ -69,9 +85,18 @@ async def dexcom_callback(request: Request, runtime: Wired) -> Response:
         session_owner=await session_owner_of(request),
     )
     target = finished.return_to or _home(runtime)
-    response = RedirectResponse(_with_outcome(target, finished.outcome, finished.code), 303)
+    response = RedirectResponse(_with_outcome(target, finished), 303)
     response.delete_cookie(BINDING_COOKIE, path=_callback_path(runtime), httponly=True, samesite="lax")
     return response
+
+
+@router.post("/dexcom/confirm")
+async def confirm_dexcom(body: Confirmation, runtime: Wired, caller: Changing) -> Confirmed:
+    """After ``cgm=confirm``: use the other account from now on. Older readings stay."""
+    try:
+        return Confirmed(connection_id=await confirm(runtime.db, runtime.vendors, caller, body.attempt))
+    except NotYours:
+        raise Problem(404, "not_found", _NOTHING_WAITS) from None
 
 
 @pages.get("/connect/{token}")
@@ -139,11 +164,12 @@ def _allowed_return(runtime: Runtime, address: str | None) -> str:
     return address
 
 
-def _with_outcome(address: str, outcome: str, code: str | None) -> str:
+def _with_outcome(address: str, finished: connect.Finished) -> str:
     parts = urlsplit(address)
-    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in ("cgm", "code")]
-    ours = [("cgm", outcome)] + ([("code", code)] if code else [])
-    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(kept + ours), ""))
+    ours = {"cgm": finished.outcome, "code": finished.code, "attempt": finished.attempt}
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in ours]
+    told = [(name, value) for name, value in ours.items() if value]
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(kept + told), ""))
 
 
 def _value(request: Request, name: str) -> str | None:

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from evercgm.core.tokens import Secret
+from evercgm.core.tokens import Secret, Tokens
 from evercgm.storage.database import Connection, Row, load_queries
 from evercgm.storage.vault import Place, Vault
 
@@ -36,6 +36,17 @@ class Bound:
     verifier: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A fresh pair that waits for the person's word; ``account_id`` None: the vendor did not tell it."""
+
+    person_id: str
+    route: str
+    region: str
+    account_id: str | None
+    tokens: Tokens
+
+
 def fingerprint(text: str) -> bytes:
     """SHA-256: what is stored of a random text that somebody else holds."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -43,6 +54,14 @@ def fingerprint(text: str) -> bytes:
 
 def _verifier_place(attempt_id: str) -> Place:
     return Place("oauth_attempts", "pkce_verifier", attempt_id)
+
+
+def _access_place(attempt_id: str) -> Place:
+    return Place("oauth_attempts", "sealed_access", attempt_id)
+
+
+def _refresh_place(attempt_id: str) -> Place:
+    return Place("oauth_attempts", "sealed_refresh", attempt_id)
 
 
 async def open_attempt(
@@ -106,3 +125,49 @@ async def consume(conn: Connection, vault: Vault, state: str, binding: str | Non
         return_to=row["return_to"],
         verifier=vault.open(row["pkce_verifier"], _verifier_place(row["id"])),
     )
+
+
+async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: Waiting) -> str:
+    """Keep a fresh pair sealed for ten minutes, instead of an older one of the same person; the attempt's id."""
+    attempt_id = str(uuid.uuid4())
+    values = {
+        "id": attempt_id,
+        "person_id": waiting.person_id,
+        "owner_id": owner_id,
+        "provider": waiting.route,
+        "region": waiting.region,
+        "access": vault.seal(waiting.tokens.access, _access_place(attempt_id)),
+        "refresh": vault.seal(waiting.tokens.refresh, _refresh_place(attempt_id)),
+        "token_expires_at": waiting.tokens.expires_at,
+        "token_lifetime_s": waiting.tokens.lifetime_s,
+        "account_id": waiting.account_id,
+        "lifetime_s": LIFETIME_S,
+    }
+    await conn.execute(QUERIES["forget_old"])
+    await conn.execute(QUERIES["forget_waiting"], values)
+    await conn.execute(QUERIES["insert_waiting"], values)
+    return attempt_id
+
+
+async def person_of_waiting(conn: Connection, attempt_id: str, owner_id: str) -> str | None:
+    """Whose connection a waiting pair of this owner's would change; None: unknown, foreign, used or old."""
+    values = {"id": attempt_id, "owner_id": owner_id}
+    row = await (await conn.execute(QUERIES["person_of_waiting"], values)).fetchone()
+    return None if row is None else str(row["person_id"])
+
+
+async def consume_waiting(
+    conn: Connection, vault: Vault, attempt_id: str, owner_id: str, person_id: str
+) -> Waiting | None:
+    """Take the pair out, once; None where it was used or grew old meanwhile. Raises SealBroken."""
+    values = {"id": attempt_id, "owner_id": owner_id, "person_id": person_id}
+    row = await (await conn.execute(QUERIES["consume_waiting"], values)).fetchone()
+    if row is None:
+        return None
+    tokens = Tokens(
+        access=vault.open(row["sealed_access"], _access_place(attempt_id)),
+        refresh=vault.open(row["sealed_refresh"], _refresh_place(attempt_id)),
+        expires_at=row["token_expires_at"],
+        lifetime_s=row["token_lifetime_s"],
+    )
+    return Waiting(person_id, row["provider"], row["region"], row["vendor_account"], tokens)

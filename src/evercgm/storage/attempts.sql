@@ -37,3 +37,37 @@ delete from cgm_private.oauth_attempts
 where state_hash = %(state_hash)s
 returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, binding_hash,
           expires_at > now() as alive
+
+-- name: forget_waiting
+-- A newer sign-in takes the place of an older one that still waits for the person's word.
+delete from cgm_private.oauth_attempts
+where person_id = %(person_id)s
+  and provider = %(provider)s
+  and sealed_access <> ''
+
+-- name: insert_waiting
+-- A fresh pair of another vendor account, sealed under this row until the person has confirmed.
+insert into cgm_private.oauth_attempts
+  (id, person_id, owner_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
+   vendor_account, expires_at)
+values
+  (%(id)s, %(person_id)s, %(owner_id)s, %(provider)s, %(region)s, %(access)s, %(refresh)s, %(token_expires_at)s,
+   %(token_lifetime_s)s, %(account_id)s, now() + make_interval(secs => %(lifetime_s)s))
+
+-- name: person_of_waiting
+select person_id
+from cgm_private.oauth_attempts
+where id = %(id)s
+  and owner_id = %(owner_id)s
+  and sealed_access <> ''
+  and expires_at > now()
+
+-- name: consume_waiting
+-- A confirmation works once, for the owner who began it, while it is young.
+delete from cgm_private.oauth_attempts
+where id = %(id)s
+  and owner_id = %(owner_id)s
+  and person_id = %(person_id)s
+  and sealed_access <> ''
+  and expires_at > now()
+returning id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s, vendor_account

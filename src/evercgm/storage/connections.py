@@ -10,7 +10,8 @@ import msgspec
 import psycopg
 
 from evercgm.core.connection import Status, message_for
-from evercgm.core.tokens import Tokens
+from evercgm.core.errors import SealBroken
+from evercgm.core.tokens import Secret, Tokens
 from evercgm.core.verdict import Verdict
 from evercgm.storage.database import Connection, Database, Row, load_queries
 from evercgm.storage.vault import Place, Vault
@@ -30,7 +31,10 @@ class Cursor(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A connection as one sync needs it. Times aware UTC; ``generation`` counts token pairs."""
+    """A connection as one sync needs it. Times aware UTC; ``generation`` counts token pairs.
+
+    ``connected_at``: the last consent; another one means that this sync's plan no longer holds.
+    """
 
     id: str
     person_id: str
@@ -48,6 +52,7 @@ class Loaded:
     failure_count: int
     reason: str | None
     refreshing: bool
+    connected_at: datetime | None
 
 
 def access_place(connection_id: str) -> Place:
@@ -97,6 +102,7 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         failure_count=row["failure_count"],
         reason=row["reason"],
         refreshing=bool(row["refreshing"]),
+        connected_at=row["connected_at"],
     )
 
 
@@ -120,7 +126,10 @@ async def store_connected(
     account_id: str | None,
     tokens: Tokens,
 ) -> str:
-    """Store a fresh consent, in the row that is there or a new one; returns the connection's id."""
+    """Store a fresh consent, in the row that is there or a new one; returns the connection's id.
+
+    Where the row knew another account or region, or was not ours, cursor and history begin anew.
+    """
     found = await connection_of_person(conn, person_id, provider)
     connection_id = found["id"] if found else str(uuid.uuid4())
     values = {"id": connection_id, "person_id": person_id, "provider": provider, "region": region}
@@ -129,11 +138,17 @@ async def store_connected(
         await conn.execute(QUERIES["insert_connection"], {**values, **sealed})
     else:
         await conn.execute(QUERIES["replace_tokens"], {**values, **sealed})
-        if not found["ours"] or found["region"] != region:
-            await conn.execute(QUERIES["forget_cursor"], values)
-    state = {**values, "account_id": account_id, "lifetime_s": tokens.lifetime_s}
+    anew = found is not None and _begins_anew(found, region, account_id)
+    if anew:
+        await conn.execute(QUERIES["forget_cursor"], values)
+    state = {**values, "account_id": account_id, "lifetime_s": tokens.lifetime_s, "anew": anew}
     await conn.execute(QUERIES["own_now"], state)
     return str(connection_id)
+
+
+def _begins_anew(found: Row, region: str, account_id: str | None) -> bool:
+    known = found["vendor_account_id"]
+    return not found["ours"] or found["region"] != region or (known is not None and known != account_id)
 
 
 async def connection_of_person(conn: Connection, person_id: str, provider: str) -> Row | None:
@@ -158,21 +173,41 @@ async def take_refresh_lease(db: Database, loaded: Loaded) -> bool:
         return await cursor.fetchone() is not None
 
 
-async def save_refreshed(db: Database, loaded: Loaded, tokens: Tokens) -> bool:
+async def previous_refresh_token(db: Database, loaded: Loaded) -> Secret | None:
+    """The refresh token before the present one, where it is still kept; the lease is ours for one more call."""
+    values = {"id": loaded.id, "generation": loaded.generation, "lease_s": REFRESH_LEASE_S}
+    async with db.as_worker() as conn:
+        row = await (await conn.execute(QUERIES["previous_refresh_token"], values)).fetchone()
+    try:
+        return db.vault.open(row["previous_refresh_token"], previous_place(loaded.id)) if row else None
+    except SealBroken:
+        # The present pair does open: a rest that does not is no reason to call the operator.
+        return None
+
+
+async def forget_previous_token(db: Database, loaded: Loaded) -> None:
+    """The previous refresh token was refused as well."""
+    async with db.as_worker() as conn:
+        await conn.execute(QUERIES["forget_previous_token"], {"id": loaded.id, "generation": loaded.generation})
+
+
+async def save_refreshed(db: Database, loaded: Loaded, tokens: Tokens, used: Secret) -> bool:
     """Commit a new pair before it is used; False where somebody stored another pair meanwhile.
+
+    ``used``, the refresh token that gave it, is kept until the new access token has worked.
 
     The vendor has ended the old pair already, so a database that is away for a moment is tried again.
     """
     for wait_s in SAVE_AGAIN_AFTER_S:
         try:
-            return await _save_refreshed(db, loaded, tokens)
+            return await _save_refreshed(db, loaded, tokens, used)
         except psycopg.OperationalError:
             await asyncio.sleep(wait_s)
-    return await _save_refreshed(db, loaded, tokens)
+    return await _save_refreshed(db, loaded, tokens, used)
 
 
-async def _save_refreshed(db: Database, loaded: Loaded, tokens: Tokens) -> bool:
-    previous = db.vault.seal(loaded.tokens.refresh, previous_place(loaded.id))
+async def _save_refreshed(db: Database, loaded: Loaded, tokens: Tokens, used: Secret) -> bool:
+    previous = db.vault.seal(used, previous_place(loaded.id))
     state = {
         "id": loaded.id,
         "generation": loaded.generation,
@@ -198,6 +233,7 @@ async def drop_refresh_lease(db: Database, loaded: Loaded) -> None:
 async def note_progress(
     conn: Connection,
     connection_id: str,
+    connected_at: datetime | None,
     *,
     high_water: datetime | None = None,
     history_start: datetime | None = None,
@@ -205,12 +241,16 @@ async def note_progress(
     account_id: str | None = None,
     device_id: str | None = None,
 ) -> bool:
-    """Move the cursor in the transaction that stored the readings; False where the connection is gone."""
+    """Move the cursor in the transaction that stored the readings; False where the connection is gone.
+
+    ``connected_at`` as the sync saw it when it began: nothing moves where it was connected anew since.
+    """
     text = None
     if high_water is not None:
         text = msgspec.json.encode(Cursor(v=1, egv_high_water=high_water)).decode()
     values = {
         "id": connection_id,
+        "connected_at": connected_at,
         "sync_cursor": text,
         "history_start": history_start,
         "history_done": history_done,

@@ -51,15 +51,21 @@ where id = %(id)s
 
 -- name: own_now
 -- Makes a connection ours, or begins it anew after a reconnect; the generation rises, so that a refresh
--- that is under way cannot overwrite the new tokens. Another region begins its history anew.
+-- that is under way cannot overwrite the new tokens. Another account or region begins its history anew.
 insert into cgm_private.sync_state
   (connection_id, person_id, region, vendor_account_id, token_lifetime_s, next_sync_at, connected_at)
 values (%(id)s, %(person_id)s, %(region)s, %(account_id)s, %(lifetime_s)s, now(), now())
 on conflict (connection_id) do update
-set history_start = case when sync_state.region = excluded.region then sync_state.history_start end,
-    history_done_at = case when sync_state.region = excluded.region then sync_state.history_done_at end,
+set history_start = case when not %(anew)s then sync_state.history_start end,
+    history_done_at = case when not %(anew)s then sync_state.history_done_at end,
+    windows_done = case when %(anew)s then '[]' else sync_state.windows_done end,
+    last_daily_scan_at = case when not %(anew)s then sync_state.last_daily_scan_at end,
+    last_weekly_scan_at = case when not %(anew)s then sync_state.last_weekly_scan_at end,
     region = excluded.region,
-    vendor_account_id = coalesce(excluded.vendor_account_id, sync_state.vendor_account_id),
+    vendor_account_id = case
+      when %(anew)s then excluded.vendor_account_id
+      else coalesce(excluded.vendor_account_id, sync_state.vendor_account_id)
+    end,
     token_lifetime_s = excluded.token_lifetime_s,
     next_sync_at = now(),
     connected_at = now(),
@@ -71,7 +77,7 @@ set history_start = case when sync_state.region = excluded.region then sync_stat
     reason = null
 
 -- name: forget_cursor
--- Used where a connection that was not ours becomes ours: a foreign cursor means none.
+-- The cursor of the host app, of another account or of another region means nothing here.
 update public.cgm_connections set sync_cursor = null where id = %(id)s
 
 -- name: lock_connection
@@ -82,7 +88,8 @@ select c.id from public.cgm_connections c where c.id = %(id)s for update
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
-       s.history_done_at, s.next_sync_at, s.failure_count, s.reason, s.refresh_until > now() as refreshing
+       s.history_done_at, s.next_sync_at, s.failure_count, s.reason, s.connected_at,
+       s.refresh_until > now() as refreshing
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s
@@ -107,6 +114,22 @@ where connection_id = %(id)s
   and generation = %(generation)s
 returning connection_id
 
+-- name: previous_refresh_token
+-- The token before the present one, and a lease that lasts for one more call with it. No row: nothing to try.
+update cgm_private.sync_state
+set refresh_until = now() + make_interval(secs => %(lease_s)s)
+where connection_id = %(id)s
+  and generation = %(generation)s
+  and previous_refresh_token <> ''
+returning previous_refresh_token
+
+-- name: forget_previous_token
+-- It was refused too: it is tried once.
+update cgm_private.sync_state
+set previous_refresh_token = ''
+where connection_id = %(id)s
+  and generation = %(generation)s
+
 -- name: drop_refresh_lease
 update cgm_private.sync_state
 set refresh_until = null
@@ -114,13 +137,15 @@ where connection_id = %(id)s
   and generation = %(generation)s
 
 -- name: note_progress
--- Cursor, history mark and what was learnt, in the transaction that stored the readings. No row: it is gone.
+-- Cursor, history mark and what was learnt, in the transaction that stored the readings. No row: it is gone, or
+-- was connected anew since the sync began, perhaps with another account: an old cursor must not move the new one.
 with state as (
   update cgm_private.sync_state
   set history_start = coalesce(%(history_start)s::timestamptz, history_start),
       history_done_at = case when %(history_done)s then coalesce(history_done_at, now()) else history_done_at end,
       vendor_account_id = coalesce(vendor_account_id, %(account_id)s::text)
   where connection_id = %(id)s
+    and connected_at is not distinct from %(connected_at)s::timestamptz
   returning connection_id
 )
 update public.cgm_connections c
