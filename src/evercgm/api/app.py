@@ -20,6 +20,7 @@ from evercgm.api import (
     session_routes,
     sync_routes,
 )
+from evercgm.api.bearer import verifier_of
 from evercgm.api.headers import Headed, content_security_policy
 from evercgm.api.origins import origin_of, origins_of, with_siblings
 from evercgm.runtime import Runtime
@@ -48,6 +49,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         responses=error_responses.PROBLEMS,
     )
     app.state.runtime = runtime
+    app.state.verify = verifier_of(runtime)
     error_responses.install(app)
     for module in (
         connect_routes, connections_routes, readings_routes, sync_routes, providers_routes, session_routes,

@@ -1,18 +1,24 @@
-"""Who is calling: a verified Bearer token, else the page's session cookie. Proves ownership of nothing."""
+"""Who is calling: a verified Bearer token, else (standalone) the page's session. Proves ownership of nothing."""
 
 from typing import Annotated, cast
 
 from fastapi import Depends, Request, Response
 
+from evercgm.api.bearer import Verify
 from evercgm.api.error_responses import Problem
+from evercgm.api.jwks import KeysUnavailable
 from evercgm.api.origins import origin_of
 from evercgm.core.caller import Caller
 from evercgm.runtime import Runtime
 from evercgm.storage import identity
+from evercgm.storage.identity import TokenRefused
 
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 SESSION_COOKIE = "evercgm_session"
 LONGEST_COOKIE = 200
 _NOT_SIGNED_IN = "Sign in again, or send a valid Bearer token."
+_KEYS_UNAVAILABLE = "Your sign-in cannot be checked at the moment. Try again in a minute."
+_NO_LINKS_HERE = "Here people sign in at the app that this service belongs to, not by a link of ours."
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -20,9 +26,20 @@ def runtime_of(request: Request) -> Runtime:
     return cast(Runtime, request.app.state.runtime)
 
 
+def is_standalone(runtime: Runtime) -> bool:
+    """Whether we are our own identity; beside Supabase there are neither sessions nor sign-in links."""
+    return runtime.settings.supabase is None
+
+
+def standalone_only(request: Request) -> None:
+    """For routes that the other mode does not have. Raises Problem 404."""
+    if not is_standalone(runtime_of(request)):
+        raise Problem(404, "no_sign_in_here", _NO_LINKS_HERE)
+
+
 async def session_owner_of(request: Request) -> str | None:
     """The owner of the browser's session, None without a live one."""
-    token = request.cookies.get(SESSION_COOKIE)
+    token = request.cookies.get(SESSION_COOKIE) if is_standalone(runtime_of(request)) else None
     if not token or len(token) > LONGEST_COOKIE:
         return None
     return await identity.session_owner(runtime_of(request).db, token)
@@ -32,7 +49,7 @@ async def caller_of(request: Request) -> Caller:
     """The caller of a route that changes nothing. Raises Problem 401."""
     bearer = _bearer(request)
     if bearer is not None:
-        return _by_token(runtime_of(request), bearer)
+        return await _by_token(request, bearer)
     owner_id = await session_owner_of(request)
     if owner_id is None:
         raise _not_signed_in()
@@ -96,16 +113,20 @@ def _bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _by_token(runtime: Runtime, token: str) -> Caller:
+async def _by_token(request: Request, token: str) -> Caller:
+    verify = cast(Verify, request.app.state.verify)
     try:
-        claims = identity.verify_jwt(runtime.keys, token)
-    except identity.TokenRefused:
+        claims = await verify(token)
+    except TokenRefused:
         raise _not_signed_in() from None
+    except KeysUnavailable:
+        headers = {**_CHALLENGE, "Retry-After": "60"}
+        raise Problem(401, "keys_unavailable", _KEYS_UNAVAILABLE, headers=headers) from None
     return Caller(str(claims["sub"]), claims)
 
 
 def _not_signed_in() -> Problem:
-    return Problem(401, "not_signed_in", _NOT_SIGNED_IN, headers={"WWW-Authenticate": "Bearer"})
+    return Problem(401, "not_signed_in", _NOT_SIGNED_IN, headers=_CHALLENGE)
 
 
 def _foreign_origin() -> Problem:

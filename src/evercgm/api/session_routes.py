@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
@@ -12,15 +12,17 @@ from evercgm.api.caller import (
     Reading,
     Wired,
     is_https,
+    is_standalone,
     refuse_foreign_form,
     set_session,
+    standalone_only,
 )
 from evercgm.api.fields import PathToken
 from evercgm.api.pages import button_page, sorry_page
 from evercgm.core.errors import NotYours
 from evercgm.storage import identity, views
 
-pages = APIRouter(include_in_schema=False)
+pages = APIRouter(include_in_schema=False, dependencies=[Depends(standalone_only)])
 router = APIRouter(tags=["session"])
 _USED = "This link has been used or is too old. Ask for a new one: evercgm sign-in prints it."
 
@@ -33,11 +35,11 @@ class Person(BaseModel):
 
 
 class Session(BaseModel):
-    """Who is signed in."""
+    """Who is signed in; ``mode``: by a link or token of ours, or by the Supabase project."""
 
     owner_id: str
     persons: list[Person]
-    mode: Literal["standalone"]
+    mode: Literal["standalone", "supabase"]
 
 
 @pages.get("/sign-in/{token}")
@@ -68,14 +70,15 @@ async def sign_in(token: PathToken, request: Request, runtime: Wired) -> Respons
 async def get_session(request: Request, response: Response, runtime: Wired, caller: Reading) -> Session:
     """Who is signed in, and their persons. A session's cookie moves on with it."""
     found = await views.persons(runtime.db, caller)
-    token = request.cookies.get(SESSION_COOKIE)
+    standalone = is_standalone(runtime)
+    token = request.cookies.get(SESSION_COOKIE) if standalone else None
     if token and "authorization" not in request.headers:
         set_session(request, response, token)
     persons = [Person(id=person.id, label=person.label) for person in found]
-    return Session(owner_id=caller.owner_id, persons=persons, mode="standalone")
+    return Session(owner_id=caller.owner_id, persons=persons, mode="standalone" if standalone else "supabase")
 
 
-@router.post("/session/sign-out", status_code=204)
+@router.post("/session/sign-out", status_code=204, dependencies=[Depends(standalone_only)])
 async def sign_out(request: Request, runtime: Wired, _caller: Changing) -> Response:
     """End this browser's session."""
     await identity.end_session(runtime.db, request.cookies.get(SESSION_COOKIE, ""))

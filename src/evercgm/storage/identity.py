@@ -1,4 +1,4 @@
-"""Standalone identity: one-time sign-in links, sessions, and web tokens of our own ES256 key.
+"""Standalone identity (one-time sign-in links, sessions, web tokens of our own ES256 key), and what a token must prove.
 
 Kept in the database, so that any number of processes share them. Tokens are stored as SHA-256 only.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm
 
 from evercgm.core.errors import BadInput, EvercgmError, NotYours
@@ -31,6 +31,7 @@ LEEWAY = timedelta(seconds=30)
 LINK_LIFETIME = timedelta(minutes=15)
 SESSION_LIFETIME = timedelta(days=30)
 LONGEST_JWT = 8192
+VerifyingKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | bytes
 
 
 class TokenRefused(EvercgmError):
@@ -112,27 +113,40 @@ def issue_jwt(keys: SigningKeys, owner_id: str, lifetime: timedelta) -> str:
 
 
 def verify_jwt(keys: SigningKeys, token: str) -> dict[str, Any]:
-    """The claims of a token that one of our keys signed. Raises TokenRefused.
+    """The claims of a token that one of our keys signed. Raises TokenRefused."""
+    kid = token_header(token).get("kid")
+    key = keys.public.get(kid) if isinstance(kid, str) else None
+    if key is None:
+        raise TokenRefused("the token is not signed by a key of this service")
+    return person_claims(token, key, ALGORITHM, keys.issuer)
 
-    The algorithm is the key's, whatever the header says; a key named or carried in the header is ignored.
-    """
+
+def token_header(token: str) -> dict[str, Any]:
+    """What a token says of itself, nothing of it proved yet. Raises TokenRefused: it is no token."""
     if len(token) > LONGEST_JWT:
         raise TokenRefused("the token is too long")
     try:
-        kid = jwt.get_unverified_header(token).get("kid")
-        key = keys.public.get(kid) if isinstance(kid, str) else None
-        if key is None:
-            raise TokenRefused("the token is not signed by a key of this service")
+        return dict(jwt.get_unverified_header(token))
+    except (jwt.PyJWTError, ValueError, TypeError) as refused:
+        raise TokenRefused(type(refused).__name__) from None
+
+
+def person_claims(token: str, key: VerifyingKey, algorithm: str, issuer: str) -> dict[str, Any]:
+    """The claims of a token that ``key`` signed for a person, valid now (leeway 30 s). Raises TokenRefused.
+
+    ``algorithm`` is the key's, whatever the header says; a key named or carried in the header is ignored.
+    """
+    try:
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
-            algorithms=[ALGORITHM],
+            algorithms=[algorithm],
             audience=AUDIENCE,
-            issuer=keys.issuer,
+            issuer=issuer,
             leeway=LEEWAY,
             options={"require": ["exp", "iat", "sub", "aud", "iss"]},
         )
-    except (jwt.PyJWTError, ValueError, TypeError) as refused:
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as refused:
         raise TokenRefused(type(refused).__name__) from None
     return _user_only(claims)
 
@@ -143,9 +157,12 @@ def _user_only(claims: dict[str, Any]) -> dict[str, Any]:
     if claims.get("is_anonymous") not in (None, False):
         raise TokenRefused("the token is of an anonymous user")
     try:
-        return {**claims, "sub": _owner(claims["sub"])}
+        subject = _owner(claims["sub"])
     except BadInput:
         raise TokenRefused("the token's subject is no UUID") from None
+    if subject != claims["sub"].lower():
+        raise TokenRefused("the token's subject is a UUID in an odd spelling")
+    return {**claims, "sub": subject}
 
 
 def session_claims(owner_id: str) -> dict[str, Any]:
