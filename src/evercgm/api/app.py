@@ -1,5 +1,6 @@
 """The REST door put together: routers, headers, errors, and the page's files."""
 
+import time
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from evercgm.api import (
 )
 from evercgm.api.bearer import verifier_of
 from evercgm.api.headers import Headed, content_security_policy
+from evercgm.api.jwks import Clock
 from evercgm.api.origins import origin_of, origins_of, with_siblings
 from evercgm.runtime import Runtime
 
@@ -38,8 +40,8 @@ class Assets(StaticFiles):
         return response
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    """The ASGI app for one runtime; opens and closes nothing itself."""
+def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
+    """The ASGI app for one runtime; opens and closes nothing itself. ``clock`` ages the project's keys."""
     app = FastAPI(
         title="evercgm",
         version="0.1.0",
@@ -49,7 +51,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         responses=error_responses.PROBLEMS,
     )
     app.state.runtime = runtime
-    app.state.verify = verifier_of(runtime)
+    app.state.verify = verifier_of(runtime, clock)
     error_responses.install(app)
     for module in (
         connect_routes, connections_routes, readings_routes, sync_routes, providers_routes, session_routes,
