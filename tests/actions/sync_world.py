@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,10 +15,12 @@ import httpx2
 import psycopg
 
 from evercgm.actions import connect
+from evercgm.actions.connect import Finished
 from evercgm.actions.sync import Result, sync_connection
 from evercgm.core.caller import Caller
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator import create_app
@@ -34,10 +36,14 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass
 class Weather:
-    """What stands between us and the cloud: ``answers`` replace it by the end of a path, ``pause`` runs before."""
+    """What stands between us and the cloud, by the end of a path.
+
+    ``answers`` replace the cloud; ``lost`` lets it do its work and loses its answer; ``pause`` runs before.
+    """
 
     cloud: Asgi
     answers: dict[str, Answer] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
     pause: Callable[[str], Awaitable[None]] | None = None
     calls: list[str] = field(default_factory=list)
 
@@ -46,12 +52,19 @@ class Weather:
         self.calls.append(path)
         if self.pause is not None:
             await self.pause(path)
+        if path in self.lost:
+            await self.cloud(scope, receive, _nowhere)
+            raise httpx2.ReadError("the line is cut")
         if path not in self.answers:
             await self.cloud(scope, receive, send)
             return
         status, body = self.answers[path]
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _nowhere(_message: Any) -> None:
+    """Where a lost answer goes."""
 
 
 @dataclass
@@ -68,35 +81,21 @@ class World:
 
     async def connect(self, username: str = "User7") -> str:
         """Walk the consent; the connection's id."""
-        handover = await connect.begin(
-            self.db,
-            self.vendors,
-            self.caller,
-            person_id=self.person_id,
-            route="dexcom",
-            region="us",
-            return_to="http://cgm.test/",
-        )
-        consent = await connect.go(self.db, self.vendors, handover.token)
-        query = {name: values[0] for name, values in parse_qs(urlsplit(consent.url).query).items()}
-        back = await self.vendors.http.post(
-            consent.url.partition("?")[0], data={**query, "username": username, "decision": "approve"}
-        )
-        returned = {name: values[0] for name, values in parse_qs(urlsplit(back.headers["location"]).query).items()}
-        finished = await connect.finish(
-            self.db,
-            self.vendors,
-            state=returned["state"],
-            code=returned.get("code"),
-            error=returned.get("error"),
-            binding=consent.binding,
-            session_owner=None,
-        )
+        finished = await self.consent(username)
         assert finished.outcome == "connected", finished
         return str(self.sql("select id from public.cgm_connections where person_id = %s", self.person_id)[0][0])
 
+    async def consent(self, username: str = "User7", decision: str = "approve") -> Finished:
+        """From the hand-over to the callback, as one browser walks it."""
+        return await walk_consent(self.db, self.vendors, self.caller, self.person_id, username, decision)
+
     async def sync(self, connection_id: str, **more: Any) -> Result | None:
         return await sync_connection(self.db, self.vendors, connection_id, trigger="command", **more)
+
+    async def truth(self, username: str = "User7") -> list[tuple[datetime, float]]:
+        """What the cloud holds of an account up to now, oldest first, as the host's table shows it."""
+        answer = await self.vendors.http.get(f"http://cloud.test/dexcom/control/accounts/{username}/truth")
+        return [(datetime.fromisoformat(row["systemTime"]).replace(tzinfo=None), row["value"]) for row in answer.json()]
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.admin_dsn, autocommit=True) as conn:
@@ -125,9 +124,36 @@ class World:
         self.sql("update public.cgm_connections set token_expires_at = now() where id = %s", connection_id)
 
 
+async def walk_consent(
+    db: Database, vendors: Vendors, caller: Caller, person_id: str, username: str, decision: str = "approve"
+) -> Finished:
+    """Begin, go to the vendor, press a button there, come back."""
+    handover = await connect.begin(
+        db, vendors, caller, person_id=person_id, route="dexcom", region="us", return_to="http://cgm.test/"
+    )
+    consent = await connect.go(db, vendors, handover.token)
+    query = {name: values[0] for name, values in parse_qs(urlsplit(consent.url).query).items()}
+    back = await vendors.http.post(
+        consent.url.partition("?")[0], data={**query, "username": username, "decision": decision}
+    )
+    returned = {name: values[0] for name, values in parse_qs(urlsplit(back.headers["location"]).query).items()}
+    return await connect.finish(
+        db,
+        vendors,
+        state=returned["state"],
+        code=returned.get("code"),
+        error=returned.get("error"),
+        binding=consent.binding,
+        session_owner=None,
+    )
+
+
 @asynccontextmanager
-async def open_world(admin_dsn: str, service_dsn: str, cloud_dir: Path) -> AsyncIterator[World]:
-    cloud = create_app(cloud_dir, clients=[CLIENT])
+async def open_world(
+    admin_dsn: str, service_dsn: str, cloud_dir: Path, clock: Callable[[], datetime] = utc_now
+) -> AsyncIterator[World]:
+    """``clock``: the cloud's."""
+    cloud = create_app(cloud_dir, clients=[CLIENT], clock=clock)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:

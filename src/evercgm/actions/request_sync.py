@@ -9,6 +9,9 @@ from evercgm.core.errors import BadInput, NotYours, ReconnectNeeded, SyncTooSoon
 from evercgm.storage import connections, jobs, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
+# Counted from the last run that a person asked for and that started: it bounds what pressing the button costs at the
+# vendor. Scheduled, first and command-line runs have limits of their own, and a person who presses just after one of
+# them, say because it failed, has waited for nothing yet. A run that is open is given back, whoever asked for it.
 MIN_INTERVAL_S = 60
 SYNCED = ("connected", "error")
 
@@ -33,7 +36,8 @@ async def request_sync(
 ) -> list[RequestedRun]:
     """One run per connection; asking again gives the open one. ``start``, ``end``: a window (aware UTC).
 
-    Raises NotYours; SyncTooSoon within 60 s of the last one unless a window is asked; BadInput(from); ReconnectNeeded.
+    Where some of several connections were asked for within 60 s, the others are answered. Raises NotYours;
+    SyncTooSoon where all were (never for an asked window); BadInput(from); ReconnectNeeded.
     """
     if start is not None and end is not None and start >= end:
         raise BadInput("from", "must be before 'to'")
@@ -48,7 +52,22 @@ async def request_sync(
         if connection_id is not None and owned[0]["status"] == "expired":
             raise ReconnectNeeded
         await become_worker(conn)
-        return [await _request(conn, row, start, end) for row in owned if row["status"] in SYNCED]
+        return await _request_all(conn, [row for row in owned if row["status"] in SYNCED], start, end)
+
+
+async def _request_all(
+    conn: Connection, rows: list[Row], start: datetime | None, end: datetime | None
+) -> list[RequestedRun]:
+    found: list[RequestedRun] = []
+    waits_s: list[int] = []
+    for row in rows:
+        try:
+            found.append(await _request(conn, row, start, end))
+        except SyncTooSoon as too_soon:
+            waits_s.append(too_soon.retry_after_s)
+    if waits_s and not found:
+        raise SyncTooSoon(min(waits_s))
+    return found
 
 
 async def _request(conn: Connection, row: Row, start: datetime | None, end: datetime | None) -> RequestedRun:
