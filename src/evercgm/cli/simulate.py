@@ -1,6 +1,7 @@
 """`evercgm simulate`: a vendor's cloud on this machine; the only importer of simulators."""
 
 import errno
+import logging
 import signal
 import socket
 import sqlite3
@@ -17,7 +18,10 @@ from starlette.applications import Starlette
 from evercgm.providers.dexcom.simulator import PREFIX as DEXCOM_PREFIX
 from evercgm.providers.dexcom.simulator import create_app as create_dexcom
 from evercgm.providers.dexcom.simulator_cloud import SANDBOX_ACCOUNTS, Settings
+from evercgm.providers.dexcom.simulator_faults import KINDS as FAULTS
 from evercgm.providers.dexcom.simulator_state import Client
+from evercgm.simulator_kit.answers import ConnectionCut
+from evercgm.simulator_kit.faults import FaultError, read_text
 from evercgm.simulator_kit.trace import TraceError
 
 BAD_USE = 2
@@ -35,7 +39,13 @@ def simulate() -> None:
     """Keeps the vendor's name a command of its own while there is only one."""
 
 
-@simulate_app.command("dexcom")
+def _fault_list() -> str:
+    """One paragraph a fault."""
+    told = [f"{kind.name}: {kind.meaning} Takes {kind.values}; as in {kind.example}" for kind in FAULTS]
+    return "\n\n".join(["Faults (also while it runs, at the control path's /faults):", *told])
+
+
+@simulate_app.command("dexcom", epilog=_fault_list())
 def simulate_dexcom(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -52,15 +62,25 @@ def simulate_dexcom(
         list[str] | None,
         typer.Option(help=f"Registered callback; may be repeated. Default {DEMO_CALLBACK}"),
     ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")] = False,
 ) -> None:
     """Dexcom's official API v3: login page, tokens, readings."""
     client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
+    try:
+        faults = [read_text(FAULTS, text) for text in fault or []]
+    except FaultError as error:
+        raise _bad_use(str(error)) from error
     listener = _listen(host, port)
     with listener:
         try:
             app = create_dexcom(data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in))
-        except TraceError as error:
+            for kind, value in faults:
+                app.state.cloud.set_fault(kind.name, value)
+        except (TraceError, FaultError) as error:
             raise _bad_use(str(error)) from error
         except (OSError, sqlite3.Error) as error:
             raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
@@ -102,6 +122,7 @@ def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_WITHIN_S)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_wanted_cut)
     _AnnouncingServer(config, announce).run(sockets=[listener])
 
 
@@ -116,6 +137,11 @@ class _AnnouncingServer(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             self._announce()
+
+
+def _is_no_wanted_cut(record: logging.LogRecord) -> bool:
+    """A connection that a fault cut is no error of ours."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ConnectionCut))
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

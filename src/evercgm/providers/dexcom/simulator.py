@@ -1,18 +1,22 @@
 """Dexcom's cloud as an ASGI app after its v3 reference; shares no code with the client."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from evercgm.providers.dexcom import simulator_control
+from evercgm.providers.dexcom import simulator_diary as diary
+from evercgm.providers.dexcom import simulator_faults as faults
+from evercgm.providers.dexcom import simulator_quirks as quirks
 from evercgm.providers.dexcom import simulator_records as records
 from evercgm.providers.dexcom.simulator_cloud import (
     SANDBOX_ACCOUNTS,
@@ -23,28 +27,49 @@ from evercgm.providers.dexcom.simulator_cloud import (
     json_response,
     load_traces,
 )
+from evercgm.providers.dexcom.simulator_control import BadQuery, any_date
 from evercgm.providers.dexcom.simulator_oauth import answer_login, give_tokens, show_login
-from evercgm.providers.dexcom.simulator_state import Client, Grant, State
+from evercgm.providers.dexcom.simulator_records import JsonObject
+from evercgm.providers.dexcom.simulator_state import Client, Grant, State, region_of
+from evercgm.providers.dexcom.simulator_troubles import INVALID_TOKEN, Handler, bearer_of, with_troubles
+from evercgm.providers.dexcom.simulator_uploads import INSTANT
+from evercgm.simulator_kit.clock import VirtualClock
+from evercgm.simulator_kit.faults import FaultKind
 from evercgm.simulator_kit.trace import Trace
 
 PREFIX = "/dexcom"
 # Dexcom v3, "egvs": at most 30 days between startDate and endDate.
-LONGEST_WINDOW = timedelta(days=30)
+LONGEST_WINDOW_DAYS = 30.0
+# An older lastSyncTime gives wrong ranges (dexcom.md A4).
+LAST_SYNC_REACH = timedelta(days=100)
 QUERY_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
-EMPTY_KINDS = {"events": "event", "calibrations": "calibration", "alerts": "alert"}
-INVALID_TOKEN = {
-    "fault": {
-        "faultstring": "Invalid access token",
-        "detail": {"errorcode": "oauth.v2.InvalidAccessToken"},
-    }
-}
+RECORD_TYPES = {"egvs": "egv", "events": "event", "calibrations": "calibration", "alerts": "alert"}
 
-Handler = Callable[[Request], Awaitable[Response]]
-DataHandler = Callable[[Request, Cloud, Grant, Account, Trace | None], Response]
+T = TypeVar("T")
 
 
-class BadQuery(Exception):
-    """The window or a date in the query cannot be used; the text says why."""
+@dataclass(frozen=True, slots=True)
+class DataCall:
+    """One call of a data endpoint with a token that opens it."""
+
+    kind: str
+    query: Mapping[str, str]
+    cloud: Cloud
+    grant: Grant
+    account: Account
+    trace: Trace | None
+
+    @property
+    def user_id(self) -> str:
+        """As this client sees it."""
+        return records.user_id_of(self.cloud.state, self.grant.client_id, self.account.username)
+
+    def take(self, fault: FaultKind[T]) -> T | None:
+        """The fault's value if it strikes this call; ask once."""
+        return self.cloud.faults.take(fault, self.kind, self.account.username)
+
+
+DataHandler = Callable[[DataCall], JsonObject]
 
 
 def utc_now() -> datetime:
@@ -74,8 +99,9 @@ def create_app(
         accounts={account.username: account for account in accounts},
         traces={name: replace(curve, anchor=state.anchor) for name, curve in traces.items()},
         settings=settings or Settings(),
-        clock=clock,
+        clock=VirtualClock(clock),
     )
+    cloud.recall()
 
     @asynccontextmanager
     async def closing_the_state(_app: Starlette) -> AsyncIterator[None]:
@@ -88,91 +114,115 @@ def create_app(
 
 
 def _routes() -> list[Route]:
-    routes = [
-        Route(f"{PREFIX}/control/stats", _stats),
-        Route(f"{PREFIX}/control/settings", _change_settings, methods=["POST"]),
-        Route(f"{PREFIX}/control/accounts/{{username}}/truth", _truth),
-    ]
+    routes = simulator_control.routes(f"{PREFIX}/control")
     for version in ("v3", "v2"):
         login, token = f"/{version}/oauth2/login", f"/{version}/oauth2/token"
-        routes.append(Route(PREFIX + login, _counted(login, show_login), methods=["GET"]))
-        routes.append(Route(PREFIX + login, _counted(login, answer_login), methods=["POST"]))
-        routes.append(Route(PREFIX + token, _counted(token, give_tokens), methods=["POST"]))
-    kinds: dict[str, DataHandler] = {"dataRange": _data_range, "egvs": _egvs, "devices": _devices}
-    for kind in (*kinds, *EMPTY_KINDS):
+        routes.append(Route(PREFIX + login, with_troubles(login, show_login), methods=["GET"]))
+        routes.append(Route(PREFIX + login, with_troubles(login, answer_login), methods=["POST"]))
+        routes.append(Route(PREFIX + token, with_troubles(token, give_tokens), methods=["POST"]))
+    handlers: dict[str, DataHandler] = {"dataRange": _data_range, "devices": _devices}
+    for kind in (*handlers, *RECORD_TYPES):
         path = f"/v3/users/self/{kind}"
-        routes.append(Route(PREFIX + path, _counted(path, _with_grant(kinds.get(kind, _nothing)))))
+        routes.append(Route(PREFIX + path, with_troubles(path, _with_grant(kind, handlers.get(kind, _records)))))
     return routes
 
 
-def _counted(path: str, handler: Handler) -> Handler:
-    async def count_then_handle(request: Request) -> Response:
-        cloud_of(request).state.count("calls", path)
-        return await handler(request)
-
-    return count_then_handle
-
-
-def _with_grant(handler: DataHandler) -> Handler:
-    """Only with a living access token; a window that cannot be used is 400."""
+def _with_grant(kind: str, handler: DataHandler) -> Handler:
+    """Only with a living access token of this region; a window that cannot be used is 400."""
 
     async def check_then_handle(request: Request) -> Response:
         cloud = cloud_of(request)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        grant = cloud.state.grant_of(token.strip(), cloud.clock()) if scheme.lower() == "bearer" else None
+        token = bearer_of(request)
+        grant = cloud.state.grant_of(token, cloud.clock()) if region_of(token) == cloud.region() else None
         account = cloud.accounts.get(grant.username) if grant else None
         if grant is None or account is None:
             return json_response(INVALID_TOKEN, 401)
+        call = DataCall(kind, request.query_params, cloud, grant, account, cloud.traces.get(account.username))
         try:
-            return handler(request, cloud, grant, account, cloud.traces.get(account.username))
+            return json_response(handler(call))
         except BadQuery as error:
             return json_response({"error": str(error)}, 400)
 
     return check_then_handle
 
 
-def _data_range(request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None) -> Response:
-    last_sync = request.query_params.get("lastSyncTime")
-    delay = timedelta(hours=cloud.settings.delay_hours)
-    # New since then means uploaded since then.
-    new_after = None if last_sync is None else _any_date(last_sync, "lastSyncTime") - delay
-    return json_response(
-        {
-            "recordType": "dataRange",
-            "recordVersion": records.RECORD_VERSION,
-            "userId": records.user_id_of(cloud.state, grant.client_id, account.username),
-            **records.data_range(account, trace, new_after, cloud.visible_until()),
+def _data_range(call: DataCall) -> JsonObject:
+    since = _last_sync(call)
+    found: dict[str, JsonObject | None] = {"calibrations": None, "egvs": None, "events": None}
+    trace, uploads = call.trace, call.cloud.uploads(call.account.username)
+    defect = call.take(faults.LAST_SYNC_DEFECT) and since is not None and since < uploads.now - LAST_SYNC_REACH
+    if trace is not None and not defect and not call.take(faults.EMPTY):
+        found = {
+            "calibrations": diary.data_range("calibrations", call.account, trace, uploads, since),
+            "egvs": records.egv_range(call.account, trace, uploads, since),
+            "events": diary.data_range("events", call.account, trace, uploads, since),
         }
-    )
+    return {
+        "recordType": "dataRange",
+        "recordVersion": records.RECORD_VERSION,
+        "userId": call.user_id,
+        **found,
+    }
 
 
-def _egvs(request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None) -> Response:
-    start, end = _window(request.query_params)
-    end = min(end, cloud.visible_until())
-    found = records.egvs(cloud.state, grant.client_id, account, trace, start, end) if trace else []
-    user_id = records.user_id_of(cloud.state, grant.client_id, account.username)
-    return json_response(records.envelope("egv", user_id, found))
+def _last_sync(call: DataCall) -> datetime | None:
+    """New since then means uploaded since then."""
+    text = call.query.get("lastSyncTime")
+    if text is None:
+        return None
+    form = call.take(faults.LAST_SYNC_FORM)
+    if form is not None and text.endswith("Z") != (form == "with_z"):
+        raise BadQuery("lastSyncTime has the wrong form")
+    return any_date(text, "lastSyncTime")
 
 
-def _devices(_request: Request, cloud: Cloud, grant: Grant, account: Account, trace: Trace | None) -> Response:
-    delay = timedelta(hours=cloud.settings.delay_hours)
-    found = records.devices(cloud.state, account, trace, cloud.visible_until(), delay)
-    user_id = records.user_id_of(cloud.state, grant.client_id, account.username)
-    return json_response(records.envelope("device", user_id, found))
+def _records(call: DataCall) -> JsonObject:
+    """Readings, events, calibrations or alerts of a window."""
+    start, end = _window(call)
+    if call.take(faults.END_INCLUSIVE):
+        end += INSTANT
+    account, trace, state, client_id = call.account, call.trace, call.cloud.state, call.grant.client_id
+    uploads = call.cloud.uploads(account.username)
+    found: list[JsonObject] = []
+    if trace is not None:
+        if call.kind == "egvs":
+            found = records.egvs(state, client_id, account, trace, uploads, (start, end))
+        else:
+            found = diary.found(call.kind, state, client_id, account, trace, uploads, (start, end))
+    return _enveloped(call, found, uploads.now)
 
 
-def _nothing(request: Request, cloud: Cloud, grant: Grant, account: Account, _trace: Trace | None) -> Response:
-    _window(request.query_params)
-    user_id = records.user_id_of(cloud.state, grant.client_id, account.username)
-    return json_response(records.envelope(EMPTY_KINDS[request.url.path.rpartition("/")[2]], user_id, []))
+def _devices(call: DataCall) -> JsonObject:
+    uploads = call.cloud.uploads(call.account.username)
+    return _enveloped(call, records.devices(call.cloud.state, call.account, call.trace, uploads), uploads.now)
 
 
-def _window(query: Mapping[str, str]) -> tuple[datetime, datetime]:
-    start, end = _query_date(query, "startDate"), _query_date(query, "endDate")
+def _enveloped(call: DataCall, found: list[JsonObject], now: datetime) -> JsonObject:
+    """The records with what faults make of them."""
+    if call.take(faults.EMPTY):
+        found = []
+    offset = timedelta(minutes=call.account.utc_offset_min)
+    if found and (hours := call.take(faults.FUTURE_TIME)):
+        quirks.date_ahead(found[0], now + timedelta(hours=hours), offset)
+    # displayTime first: both are written from the systemTime as it is.
+    if kind := call.take(faults.DISPLAY_TIME_TEXT):
+        quirks.write_times(found, "displayTime", kind, offset)
+    if kind := call.take(faults.SYSTEM_TIME_TEXT):
+        quirks.write_times(found, "systemTime", kind, offset)
+    if which := call.take(faults.UNKNOWN_ENUMS):
+        quirks.use_unknown_words(found, which)
+    if order := call.take(faults.ORDER):
+        found = quirks.ordered(found, order)
+    return records.envelope(RECORD_TYPES.get(call.kind, "device"), call.user_id, found)
+
+
+def _window(call: DataCall) -> tuple[datetime, datetime]:
+    start, end = _query_date(call.query, "startDate"), _query_date(call.query, "endDate")
+    days = call.take(faults.WINDOW_LIMIT_DAYS) or LONGEST_WINDOW_DAYS
     if end < start:
         raise BadQuery("endDate is before startDate")
-    if end - start > LONGEST_WINDOW:
-        raise BadQuery("the window is longer than 30 days")
+    if end - start > timedelta(days=days):
+        raise BadQuery(f"the window is longer than {days:g} days")
     return start, end
 
 
@@ -181,61 +231,4 @@ def _query_date(query: Mapping[str, str], name: str) -> datetime:
     text = query.get(name, "")
     if not QUERY_DATE.fullmatch(text):
         raise BadQuery(f"{name} must be YYYY-MM-DDThh:mm:ss")
-    return _any_date(text, name)
-
-
-def _any_date(text: str, name: str) -> datetime:
-    """ISO 8601 with or without zone (then UTC)."""
-    try:
-        at = datetime.fromisoformat(text)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadQuery(f"{name} is not a date") from error
-
-
-async def _stats(request: Request) -> Response:
-    """What clients did since the first start; calls of this control path are not counted."""
-    state = cloud_of(request).state
-    return json_response(
-        {
-            "refresh_reuse": state.counts("refresh_reuse").get("", 0),
-            "token_calls": state.counts("token_calls"),
-            "calls": state.counts("calls"),
-        }
-    )
-
-
-async def _change_settings(request: Request) -> Response:
-    """Change the settings named in the JSON body, until the process ends; answers all of them."""
-    cloud = cloud_of(request)
-    try:
-        changes = msgspec.json.decode(await request.body(), type=dict[str, object])
-        cloud.settings = msgspec.convert({**msgspec.structs.asdict(cloud.settings), **changes}, Settings)
-    except msgspec.MsgspecError as error:
-        return json_response({"error": str(error)}, 400)
-    return json_response(cloud.settings)
-
-
-async def _truth(request: Request) -> Response:
-    """All readings of an account up to now, oldest first, whatever the delay; `start`, `end` optional."""
-    cloud = cloud_of(request)
-    username = request.path_params["username"]
-    if username not in cloud.accounts:
-        return json_response({"error": "no such account"}, 404)
-    trace = cloud.traces.get(username)
-    now = cloud.clock() + timedelta(microseconds=1)
-    try:
-        start = _any_date(request.query_params.get("start", "0001-01-01"), "start")
-        end = _any_date(request.query_params["end"], "end") if "end" in request.query_params else now
-    except BadQuery as error:
-        return json_response({"error": str(error)}, 400)
-    found = trace.records_between(start, min(end, now)) if trace else ()
-    return json_response(
-        [
-            {
-                "systemTime": records.system_time(at.measured_at),
-                "value": records.wire_value(at.glucose_mg_dl)[0],
-            }
-            for at in found
-        ]
-    )
+    return any_date(text, name)

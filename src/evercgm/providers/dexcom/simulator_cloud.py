@@ -1,7 +1,8 @@
 """The simulated Dexcom cloud as one value: accounts with their curves, switches, clock; no HTTP."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,24 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evercgm.providers.dexcom.simulator_state import State
+from evercgm.providers.dexcom.simulator_faults import (
+    ACTS_ONCE,
+    CORRECTED_VALUES,
+    DELAY_HOURS,
+    KINDS,
+    LATE_BATCH,
+    NEW_RECORD_IDS,
+    RECEIVER_DUMP,
+    REGION,
+    SECOND_ACCOUNT,
+    Span,
+    settle,
+    settled,
+)
+from evercgm.providers.dexcom.simulator_state import HOME_REGION, State
+from evercgm.providers.dexcom.simulator_uploads import Uploads
+from evercgm.simulator_kit.clock import VirtualClock
+from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard, check_limits
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
 
@@ -48,18 +66,95 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Cloud:
-    """Everything a request needs. `clock` gives an aware datetime."""
+    """Everything a request needs. `recent_calls`: the last hour's calls of each application."""
 
     state: State
     accounts: dict[str, Account]
     traces: dict[str, Trace]
     settings: Settings
-    clock: Callable[[], datetime]
+    clock: VirtualClock
+    faults: Switchboard = field(default_factory=lambda: Switchboard(KINDS))
+    recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
 
-    def visible_until(self) -> datetime:
-        """Readings before this instant can be seen now; the one of this very moment included."""
-        delay = timedelta(hours=self.settings.delay_hours)
-        return self.clock() - delay + timedelta(microseconds=1)
+    def recall(self) -> None:
+        """Take up the clock's shift and the lasting faults of the last run."""
+        self.clock.shift = timedelta(seconds=float(self.state.recall("clock_shift_s") or 0))
+        for name, username, value in msgspec.json.decode(
+            self.state.recall("lasting_faults") or "[]", type=list[tuple[str, str | None, object]]
+        ):
+            kind = self.faults.kind(name)
+            self.faults.add(Fault(kind, kind.read(value), username=username))
+
+    def set_fault(
+        self,
+        name: str,
+        value: object,
+        *,
+        count: int | None = None,
+        probability: float = 1.0,
+        path: str | None = None,
+        username: str | None = None,
+    ) -> Fault:
+        """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
+        kind = self.faults.kind(name)
+        read = False if value is None or value is False else kind.read(value)
+        if username is not None and username not in self.accounts:
+            raise FaultError(f"fault {name}: user {username!r}; right is {', '.join(self.accounts)}")
+        if kind is SECOND_ACCOUNT and read is not False and read not in self.accounts:
+            raise FaultError(f"fault {name}: {read!r}; right is {', '.join(self.accounts)}")
+        if isinstance(read, Span):
+            read = settle(name, read, self.clock())
+        fault = Fault(kind, read, count, probability, path, username)
+        if kind in ACTS_ONCE:
+            check_limits(fault)
+            if fault.value is not False:
+                ends = ("access", "refresh") if fault.value == "at_once" else ("refresh",)
+                fault.hits = self.state.end_tokens(username, ends)
+            return fault
+        self.faults.add(fault)
+        self._keep_lasting()
+        return fault
+
+    def clear_faults(self, name: str | None = None) -> None:
+        """Turn off one fault or all; raises FaultError. What acted once stays done."""
+        self.faults.clear(name)
+        self._keep_lasting()
+
+    def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
+        """Advance the cloud's clock, or set it (aware), for restarts too; what it says then. Raises OverflowError."""
+        if by is not None:
+            self.clock.advance(by)
+        if now is not None:
+            self.clock.set_now(now)
+        self.state.remember("clock_shift_s", str(self.clock.shift.total_seconds()))
+        return self.clock()
+
+    def uploads(self, username: str) -> Uploads:
+        """What of this account's data is in the cloud now."""
+        take = self.faults.take
+        delay = take(DELAY_HOURS, username=username)
+        late, dump = take(LATE_BATCH, username=username), take(RECEIVER_DUMP, username=username)
+        corrected = take(CORRECTED_VALUES, username=username)
+        renewed = take(NEW_RECORD_IDS, username=username)
+        return Uploads(
+            now=self.clock(),
+            delay=timedelta(hours=self.settings.delay_hours if delay is None else delay),
+            late=settled(late) if late else None,
+            dump=settled(dump) if dump else None,
+            corrected=settled(corrected) if corrected else None,
+            add_mg_dl=corrected.add_mg_dl if corrected else 0,
+            renewed=settled(renewed) if renewed else None,
+            keeps_both=renewed.both if renewed else False,
+        )
+
+    def region(self) -> str:
+        """The region this cloud is now."""
+        return self.faults.take(REGION) or HOME_REGION
+
+    def _keep_lasting(self) -> None:
+        # The oldest first: the order in which they are added again.
+        kept = [(f.kind.name, f.username, f.value) for f in reversed(self.faults.active) if f.kind.lasting]
+        self.state.remember("lasting_faults", msgspec.json.encode(kept).decode())
 
 
 def load_traces(accounts: Sequence[Account], override: Path | None, anchor: datetime) -> dict[str, Trace]:

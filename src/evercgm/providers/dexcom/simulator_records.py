@@ -6,6 +6,7 @@ from uuid import UUID
 
 from evercgm.providers.dexcom.simulator_cloud import Account
 from evercgm.providers.dexcom.simulator_state import State
+from evercgm.providers.dexcom.simulator_uploads import Uploads
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 JsonObject = dict[str, object]
@@ -49,6 +50,12 @@ def moment(instant: datetime, account: Account) -> JsonObject:
         "systemTime": system_time(instant),
         "displayTime": instant.astimezone(zone).isoformat(timespec="seconds"),
     }
+
+
+def receiver_moment(instant: datetime, account: Account) -> JsonObject:
+    """The same as a receiver writes it: no offset on either (Dexcom v3, "displayDevice")."""
+    local = instant.replace(tzinfo=None) + timedelta(minutes=account.utc_offset_min)
+    return {"systemTime": system_time(instant).removesuffix("Z"), "displayTime": local.isoformat(timespec="seconds")}
 
 
 def wire_value(glucose_mg_dl: int) -> tuple[int, str | None]:
@@ -95,33 +102,47 @@ def sensor_of(state: State, account: Account, trace: Trace, cycle: int) -> Senso
 
 
 def egvs(
-    state: State, client_id: str, account: Account, trace: Trace, start: datetime, end: datetime
+    state: State, client_id: str, account: Account, trace: Trace, uploads: Uploads, window: tuple[datetime, datetime]
 ) -> list[JsonObject]:
-    """Records with start <= systemTime < end, newest first."""
+    """Uploaded records with start <= systemTime < end, newest first."""
+    start, end = window
     first = trace.count_before(start)
     before = trace.record(first - 1) if first else None
     # Once a cycle and not once a reading: a window holds thousands.
     sensors: dict[int, Sensor] = {}
     found: list[JsonObject] = []
-    for record in trace.records_between(start, end):
+    for record in trace.records_between(start, min(end, uploads.visible_until)):
+        if not uploads.is_visible(record.measured_at):
+            before = record
+            continue
         cycle = trace.cycle_of(record.ordinal)
         if cycle not in sensors:
             sensors[cycle] = sensor_of(state, account, trace, cycle)
-        seed = state.hashed("egv", client_id, account.username, int(record.measured_at.timestamp()))
-        found.append(_egv(UUID(seed[:32], version=5), account, sensors[cycle], record, before))
+        written = _egv(account, sensors[cycle], record, before, uploads)
+        for record_id in _record_ids(state, (client_id, account.username), record, uploads):
+            found.append({"recordId": record_id, **written})
         before = record
     found.reverse()
     return found
 
 
+def _record_ids(state: State, whose: tuple[str, str], record: TraceRecord, uploads: Uploads) -> list[str]:
+    """One, or two where a record with a new id stands beside the old."""
+    names = ["egv"]
+    if uploads.is_renewed(record.measured_at):
+        names = ["egv", "egv again"] if uploads.keeps_both else ["egv again"]
+    seeds = [state.hashed(name, *whose, int(record.measured_at.timestamp())) for name in names]
+    return [str(UUID(seed[:32], version=5)) for seed in seeds]
+
+
 def _egv(
-    record_id: UUID, account: Account, sensor: Sensor, record: TraceRecord, before: TraceRecord | None
+    account: Account, sensor: Sensor, record: TraceRecord, before: TraceRecord | None, uploads: Uploads
 ) -> JsonObject:
-    value, status = wire_value(record.glucose_mg_dl)
+    value, status = wire_value(uploads.value_of(record))
     trend, trend_rate = trend_of(rate_at(record, before))
+    by_receiver = uploads.is_from_receiver(record.measured_at)
     return {
-        "recordId": str(record_id),
-        **moment(record.measured_at, account),
+        **(receiver_moment if by_receiver else moment)(record.measured_at, account),
         "transmitterId": sensor.transmitter_id,
         "transmitterTicks": (record.measured_at - sensor.started_at) // timedelta(seconds=1),
         "value": value,
@@ -130,42 +151,37 @@ def _egv(
         "trendRate": trend_rate,
         "unit": "mg/dL",
         "rateUnit": "mg/dL/min",
-        "displayDevice": "iOS",
+        "displayDevice": "receiver" if by_receiver else "iOS",
         "transmitterGeneration": account.transmitter_generation,
         "transmitterGenerationVariant": account.transmitter_generation,
-        "displayApp": account.display_app,
+        "displayApp": "receiver" if by_receiver else account.display_app,
     }
 
 
-def data_range(
-    account: Account, trace: Trace | None, new_after: datetime | None, visible_until: datetime
-) -> JsonObject:
-    """First and last reading with new_after < instant < visible_until; null where there is none."""
-    found: JsonObject | None = None
-    if trace is not None:
-        just_after = None if new_after is None else new_after + timedelta(microseconds=1)
-        first = 0 if just_after is None else trace.count_before(just_after)
-        end = trace.count_before(visible_until)
-        if first < end:
-            found = {
-                "start": moment(trace.record(first).measured_at, account),
-                "end": moment(trace.record(end - 1).measured_at, account),
-            }
-    return {"calibrations": None, "egvs": found, "events": None}
+def egv_range(account: Account, trace: Trace, uploads: Uploads, since: datetime | None) -> JsonObject | None:
+    """First and last uploaded reading, of those uploaded later than `since`; None where there is none."""
+    ends = uploads.new_since(trace, since)
+    if ends is None:
+        return None
+    start, end = (
+        (receiver_moment if uploads.is_from_receiver(at.measured_at) else moment)(at.measured_at, account)
+        for at in ends
+    )
+    return {"start": start, "end": end}
 
 
-def devices(
-    state: State, account: Account, trace: Trace | None, visible_until: datetime, delay: timedelta
-) -> list[JsonObject]:
+def devices(state: State, account: Account, trace: Trace | None, uploads: Uploads) -> list[JsonObject]:
     """The newest transmitters, one a replay of the recording, the running one first."""
-    count = 0 if trace is None else trace.count_before(visible_until)
+    count = 0 if trace is None else trace.count_before(uploads.visible_until)
     if trace is None or count == 0:
         return []
     newest = trace.cycle_of(count - 1)
     points = len(trace.offsets_s)
     return [
         {
-            "lastUploadDate": system_time(trace.record(min(count, (cycle + 1) * points) - 1).measured_at + delay),
+            "lastUploadDate": system_time(
+                trace.record(min(count, (cycle + 1) * points) - 1).measured_at + uploads.delay
+            ),
             "transmitterId": sensor_of(state, account, trace, cycle).transmitter_id,
             "transmitterGeneration": account.transmitter_generation,
             "transmitterGenerationVariant": account.transmitter_generation,

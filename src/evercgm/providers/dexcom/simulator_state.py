@@ -14,6 +14,7 @@ from pathlib import Path
 from evercgm.simulator_kit.trace import anchor_for
 
 CODE_LIFE = timedelta(seconds=60)
+HOME_REGION = "us"
 # Dexcom v3, "authentication": a refresh token lives at most one year.
 REFRESH_LIFE = timedelta(days=365)
 
@@ -109,13 +110,22 @@ class State:
         rows = self._rows("select client_secret from clients where client_id = ?", (client_id,))
         return bool(rows) and secrets.compare_digest(str(rows[0][0]).encode(), client_secret.encode())
 
-    def new_code(self, client_id: str, redirect_uri: str, username: str, now: datetime) -> str:
-        """An authorization code, good for one use within a minute."""
-        code = f"US_{uuid.uuid4()}.{uuid.uuid4()}.{uuid.uuid4()}"
+    def new_code(
+        self,
+        client_id: str,
+        redirect_uri: str,
+        username: str,
+        now: datetime,
+        *,
+        life: timedelta = CODE_LIFE,
+        region: str = HOME_REGION,
+    ) -> str:
+        """An authorization code, good for one use within its life; it names its region."""
+        code = f"{region.upper()}_{uuid.uuid4()}.{uuid.uuid4()}.{uuid.uuid4()}"
         with self._db:
             self._db.execute(
                 "insert into codes (code, client_id, redirect_uri, username, expires_at) values (?, ?, ?, ?, ?)",
-                (code, client_id, redirect_uri, username, (now + CODE_LIFE).timestamp()),
+                (code, client_id, redirect_uri, username, (now + life).timestamp()),
             )
         return code
 
@@ -129,13 +139,13 @@ class State:
             )
         return Grant(client_id, str(rows[0][0]), str(uuid.uuid4())) if rows else None
 
-    def new_tokens(self, grant: Grant, expires_in_s: int, now: datetime) -> TokenPair:
+    def new_tokens(self, grant: Grant, expires_in_s: int, now: datetime, *, region: str = HOME_REGION) -> TokenPair:
         """A pair for this grant; the access token lives `expires_in_s` seconds."""
         with self._db:
-            return self._insert_pair(grant, expires_in_s, now)
+            return self._insert_pair(grant, expires_in_s, now, region)
 
     def rotate(
-        self, refresh_token: str, client_id: str, expires_in_s: int, now: datetime
+        self, refresh_token: str, client_id: str, expires_in_s: int, now: datetime, *, region: str = HOME_REGION
     ) -> tuple[TokenPair | None, Grant | None]:
         """Spend a refresh token for a new pair; (None, grant) if this grant's token was spent before."""
         with self._db:
@@ -146,7 +156,7 @@ class State:
             )
             if rows:
                 grant = Grant(client_id, str(rows[0][0]), str(rows[0][1]))
-                return self._insert_pair(grant, expires_in_s, now), grant
+                return self._insert_pair(grant, expires_in_s, now, region), grant
         spent = self._rows(
             "select username, family from tokens where token = ? and kind = 'refresh' and client_id = ? and used = 1",
             (refresh_token, client_id),
@@ -157,6 +167,23 @@ class State:
         """End every token that grew from one consent."""
         with self._db:
             self._db.execute("update tokens set revoked = 1 where family = ?", (family,))
+
+    def end_tokens(self, username: str | None, kinds: Sequence[str]) -> int:
+        """End the tokens of these kinds (access, refresh) that this user, or anybody, has now; how many."""
+        with self._db:
+            return self._db.execute(
+                "update tokens set revoked = 1 where (? is null or username = ?) and revoked = 0 and used = 0"
+                " and (kind = ? or kind = ?)",
+                (username, username, kinds[0], kinds[-1]),
+            ).rowcount
+
+    def owner_of(self, token: str) -> str | None:
+        """Whose token or code this is, living or not."""
+        rows = self._rows(
+            "select username from tokens where token = ? union all select username from codes where code = ?",
+            (token, token),
+        )
+        return str(rows[0][0]) if rows else None
 
     def grant_of(self, access_token: str, now: datetime) -> Grant | None:
         """Whose data this access token opens; None if unknown, expired or revoked."""
@@ -182,8 +209,22 @@ class State:
             for key, n in self._rows("select key, n from counts where name = ? order by key", (name,))
         }
 
-    def _insert_pair(self, grant: Grant, expires_in_s: int, now: datetime) -> TokenPair:
-        pair = TokenPair(secrets.token_urlsafe(48), secrets.token_urlsafe(48), grant.family)
+    def recall(self, name: str) -> str | None:
+        """A text kept by `remember`."""
+        rows = self._rows("select value from facts where name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a text over restarts."""
+        with self._db:
+            self._db.execute(
+                "insert into facts values (?, ?) on conflict (name) do update set value = excluded.value", (name, value)
+            )
+
+    def _insert_pair(self, grant: Grant, expires_in_s: int, now: datetime, region: str) -> TokenPair:
+        # "~" is in no token of the home region.
+        mark = "" if region == HOME_REGION else f"{region}~"
+        pair = TokenPair(mark + secrets.token_urlsafe(48), mark + secrets.token_urlsafe(48), grant.family)
         lives = [
             (pair.access_token, "access", now + timedelta(seconds=expires_in_s)),
             (pair.refresh_token, "refresh", now + REFRESH_LIFE),
@@ -205,3 +246,10 @@ class State:
     def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         with closing(self._db.execute(query, values)) as cursor:
             return cursor.fetchall()
+
+
+def region_of(token: str) -> str:
+    """The region that a code or token was given in."""
+    if token.startswith(("US_", "EU_", "JP_")) and "." in token:
+        return token[:2].lower()
+    return token.partition("~")[0] if "~" in token else HOME_REGION
