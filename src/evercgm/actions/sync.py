@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from evercgm.actions.access import Access, ConnectionGoneError
+from evercgm.actions.alarm import call_operator
 from evercgm.core import sync as schedule
 from evercgm.core.connection import Status
 from evercgm.core.errors import EvercgmError, SealBroken
@@ -280,6 +281,7 @@ async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError,
         log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
     async with db.as_worker() as conn:
         await connections.note_failure(conn, loaded, verdict)
+        await call_operator(conn, loaded, verdict.reason, failure)
         await runs.finish(conn, run, "failed", verdict.reason)
     return Result("failed", verdict.reason, Saved())
 

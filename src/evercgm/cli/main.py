@@ -7,6 +7,7 @@ import typer
 from evercgm.cli.adopt import adopt
 from evercgm.cli.db import db_app
 from evercgm.cli.demo import demo
+from evercgm.cli.doctor import doctor
 from evercgm.cli.person import person_app, sign_in
 from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
@@ -27,6 +28,7 @@ app.command()(serve)
 app.command()(work)
 app.command()(sync)
 app.command()(adopt)
+app.command()(doctor)
 app.command("sign-in")(sign_in)
 app.add_typer(db_app, name="db")
 app.add_typer(person_app, name="person")

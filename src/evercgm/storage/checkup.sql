@@ -1,0 +1,59 @@
+-- name: clock
+select clock_timestamp() as now
+
+-- name: history_there
+-- whether the history of migrations is there for us to read
+select to_regclass('supabase_migrations.schema_migrations') is not null
+       and has_schema_privilege('supabase_migrations', 'usage') as there
+
+-- name: recorded
+-- the migrations that have been applied, ours and the host's
+select version from supabase_migrations.schema_migrations
+
+-- name: sealed_with
+-- how many sealed values there are for each key id; connections of the host app are not ours to open
+select substring(v.sealed from '^v1\.([0-9a-f]{8})\.') as key_id, count(*) as sealed
+from (
+  select c.access_token as sealed
+  from public.cgm_connections c
+  join cgm_private.sync_state s on s.connection_id = c.id
+  union all
+  select c.refresh_token
+  from public.cgm_connections c
+  join cgm_private.sync_state s on s.connection_id = c.id
+  union all
+  select s.previous_refresh_token from cgm_private.sync_state s
+  union all
+  select r.secret from cgm_private.routes r
+  union all
+  select r.session from cgm_private.routes r
+  union all
+  select k.sealed_private from cgm_private.signing_keys k where k.retired_at is null
+) v
+where v.sealed <> ''
+group by 1
+order by 1
+
+-- name: connections
+-- how many connections there are of each kind; ours: the service syncs them
+select c.provider::text as provider, s.region, c.status::text as status, s.reason,
+       s.connection_id is not null as ours, count(*) as connections
+from public.cgm_connections c
+left join cgm_private.sync_state s on s.connection_id = c.id
+group by 1, 2, 3, 4, 5
+order by 1, 2, 3, 4
+
+-- name: lock_alarm
+-- One at a time decides whether the operator of a region has been called.
+select pg_advisory_xact_lock(hashtextextended('evercgm alarm ' || %(provider)s || '/' || %(region)s, 0))
+
+-- name: others_in_alarm
+-- whether another connection of the region waits for the operator already
+select exists (
+  select from cgm_private.sync_state s
+  join public.cgm_connections c on c.id = s.connection_id
+  where c.provider = %(provider)s::"CGMProvider"
+    and s.region = %(region)s
+    and s.reason = 'operator_must_act'
+    and s.connection_id <> %(connection_id)s
+) as others

@@ -1,0 +1,89 @@
+"""A refused client secret: one alarm for a region, nobody expired, and a check-up that says what to do."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from sync_world import World, refusal
+
+from evercgm.actions import checkup
+from evercgm.storage.checkup import look
+
+
+def alarms(logs: list[Any]) -> list[Any]:
+    return [event for event in logs if event["event"] == "operator_alarm"]
+
+
+async def refused_sync(world: World, connection_id: str) -> list[Any]:
+    world.expire_access_token(connection_id)
+    with capture_logs() as logs:
+        await world.sync(connection_id)
+    return alarms(logs)
+
+
+async def other_connection(world: World) -> str:
+    """A second person of the same owner, connected too."""
+    first = world.person_id
+    world.person_id = first[::-1]
+    world.sql('insert into public."Person" (id, "ownerId") values (%s, %s)', world.person_id, world.caller.owner_id)
+    connection_id = await world.connect("User6")
+    world.person_id = first
+    return connection_id
+
+
+@pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
+async def test_a_refused_client_secret_alarms_once_per_change_and_expires_nobody(world: World, code: str) -> None:
+    one, two = await world.connect(), await other_connection(world)
+    await world.sync(one)
+    await world.sync(two)
+    world.weather.answers["token"] = refusal(code)
+
+    first = await refused_sync(world, one)
+    again = await refused_sync(world, one)
+    other = await refused_sync(world, two)
+
+    assert [(event["provider"], event["region"], event["setting"]) for event in first] == [
+        ("dexcom", "us", "DEXCOM_CLIENT_SECRET")
+    ]
+    assert first[0]["log_level"] == "error"
+    assert "client-secret" not in str(first)
+    assert (again, other) == ([], [])
+    assert [world.status(id_) for id_ in (one, two)] == [("error", "operator_must_act")] * 2
+
+    lines = {check.id: check for check in checkup.check_connections((await look(world.db)).groups)}
+    assert lines["connections/dexcom/us"].status == "fail"
+    assert "DEXCOM_CLIENT_SECRET" in lines["connections/dexcom/us"].found
+
+    del world.weather.answers["token"]
+    for connection_id in (one, two):
+        await world.sync(connection_id)
+    assert [world.status(id_) for id_ in (one, two)] == [("connected", None)] * 2
+    world.weather.answers["token"] = refusal(code)
+    assert len(await refused_sync(world, one)) == 1
+
+
+async def test_where_some_are_refused_it_is_a_warning(world: World) -> None:
+    one, two = await world.connect(), await other_connection(world)
+    await world.sync(two)
+    world.weather.answers["token"] = refusal("invalid_client")
+    await refused_sync(world, one)
+
+    seen = await look(world.db)
+
+    assert [(check.id, check.status) for check in checkup.check_connections(seen.groups)] == [
+        ("connections/dexcom/us", "warn")
+    ]
+    assert checkup.exit_code(checkup.check_connections(seen.groups)) == 0
+
+
+async def test_rows_that_no_key_opens_are_counted_by_key_id(world: World) -> None:
+    await world.connect()
+    seen = await look(world.db)
+    (mine,) = seen.sealed
+
+    assert mine is not None
+    assert checkup.check_sealed(seen, [mine]).status == "ok"
+    lost = checkup.check_sealed(replace(seen, sealed={mine: 2, "0a1b2c3d": 7}), [mine])
+    assert lost.status == "fail"
+    assert "7 with 0a1b2c3d" in lost.found
