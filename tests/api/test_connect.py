@@ -1,16 +1,19 @@
 """Connecting: a one-time hand-over in the right browser, and a callback that changes nothing by itself."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from api_world import BASE, ORIGIN, VENDOR, Owner
+from api_world import BASE, ORIGIN, VENDOR, Owner, Run
 
 from evercgm.runtime import Runtime
 from evercgm.storage.identity import sign_in_link, use_link
 
 BEGIN = f"{BASE}/dexcom/oauth"
 CALLBACK = f"{BASE}/dexcom/callback"
+CONFIRM = f"{BASE}/dexcom/confirm"
 
 
 async def begin(client: httpx2.AsyncClient, owner: Owner, **body: Any) -> str:
@@ -182,3 +185,97 @@ async def test_a_region_that_is_not_configured_is_named(client: httpx2.AsyncClie
     answer = await client.post(BEGIN, json={"region": "eu"}, headers=ada.bearer)
 
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "region")
+
+
+CALLBACK_OUTCOMES = {
+    "success": ("connected", None),
+    "declined": ("denied", "denied"),
+    "declined, state absent": ("error", "bad_state"),
+    "state altered": ("error", "bad_state"),
+    "nothing": ("error", "bad_state"),
+    "both": ("denied", "denied"),
+}
+FIXTURES = Path(__file__).parents[1] / "providers/dexcom/fixtures"
+
+
+@pytest.mark.parametrize(
+    "case", json.loads((FIXTURES / "oauth_callbacks.json").read_text()), ids=lambda case: case["case"]
+)
+async def test_each_way_back_from_the_vendor_connects_only_with_a_consent(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner, case: dict[str, str]
+) -> None:
+    state = state_of(await browser.post(await begin(client, ada)))
+    expected = CALLBACK_OUTCOMES[case["case"]]
+
+    back = await browser.get(f"{CALLBACK}?{case['query'].replace('state=S1', f'state={state}')}")
+
+    assert outcome_of(back) == expected
+    assert await connections_of(client, ada) == (["connected"] if expected[0] == "connected" else [])
+
+
+async def consent(client: httpx2.AsyncClient, browser: httpx2.AsyncClient, owner: Owner, **body: Any) -> Any:
+    """The whole way of one browser; where it ends."""
+    state = state_of(await browser.post(await begin(client, owner, **body)))
+    return await browser.get(CALLBACK, params={"state": state, "code": "c"})
+
+
+async def waiting(client: httpx2.AsyncClient, browser: httpx2.AsyncClient, owner: Owner, admin: Run) -> str:
+    """A connection, and a consent with another vendor account; the attempt to confirm."""
+    await consent(client, browser, owner)
+    await admin("update cgm_private.sync_state set vendor_account_id = 'earlier'")
+    back = await consent(client, browser, owner, return_to=f"{ORIGIN}/?person=1&attempt=old")
+    query = httpx2.URL(back.headers["location"]).params
+    assert dict(query) == {"person": "1", "cgm": "confirm", "attempt": query["attempt"]}
+    assert query["attempt"] != "old"
+    return str(query["attempt"])
+
+
+async def test_another_account_is_used_after_a_yes_and_only_once(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner, admin: Run
+) -> None:
+    attempt = await waiting(client, browser, ada, admin)
+
+    yes = await client.post(CONFIRM, json={"attempt": attempt}, headers=ada.bearer)
+    again = await client.post(CONFIRM, json={"attempt": attempt}, headers=ada.bearer)
+
+    found = (await client.get(f"{BASE}/connections", headers=ada.bearer)).json()["connections"]
+    assert (yes.status_code, yes.json()) == (200, {"connection_id": found[0]["id"]})
+    assert again.status_code == 404
+    assert "older than ten minutes" in again.json()["detail"]
+
+
+async def test_another_owners_attempt_and_an_unknown_one_are_the_same_404(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner, bob: Owner, admin: Run
+) -> None:
+    attempt = await waiting(client, browser, ada, admin)
+
+    foreign = await client.post(CONFIRM, json={"attempt": attempt}, headers=bob.bearer)
+    unknown = await client.post(CONFIRM, json={"attempt": "unknown"}, headers=bob.bearer)
+
+    told = [{**answer.json(), "request_id": None} for answer in (foreign, unknown)]
+    assert (foreign.status_code, told[0]) == (404, told[1])
+    assert (await client.post(CONFIRM, json={"attempt": attempt}, headers=ada.bearer)).status_code == 200
+
+
+async def test_an_attempt_of_more_than_ten_minutes_is_over(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner, admin: Run
+) -> None:
+    attempt = await waiting(client, browser, ada, admin)
+    await admin("update cgm_private.oauth_attempts set expires_at = expires_at - interval '10 minutes'")
+
+    late = await client.post(CONFIRM, json={"attempt": attempt}, headers=ada.bearer)
+
+    assert (late.status_code, late.json()["code"]) == (404, "not_found")
+
+
+async def test_a_yes_by_cookie_comes_from_our_own_page(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner, admin: Run
+) -> None:
+    attempt = await waiting(client, browser, ada, admin)
+    await sign_in(browser, runtime, ada)
+
+    elsewhere = await browser.post(CONFIRM, json={"attempt": attempt}, headers={"Origin": "http://evil.test"})
+    nobody = await client.post(CONFIRM, json={"attempt": attempt})
+    ours = await browser.post(CONFIRM, json={"attempt": attempt}, headers={"Origin": ORIGIN})
+
+    assert (elsewhere.status_code, nobody.status_code, ours.status_code) == (403, 401, 200)
