@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
@@ -22,7 +21,8 @@ from evercgm.api import (
     sync_routes,
 )
 from evercgm.api.bearer import verifier_of
-from evercgm.api.headers import Headed, content_security_policy
+from evercgm.api.cors import OtherOrigins
+from evercgm.api.headers import Caught, Headed, content_security_policy
 from evercgm.api.jwks import Clock
 from evercgm.api.origins import origin_of, origins_of, with_siblings
 from evercgm.runtime import Runtime
@@ -73,15 +73,9 @@ def _add_layers(app: FastAPI, runtime: Runtime) -> None:
     """The last one added is the outermost."""
     public_url = runtime.settings.public_url
     foreign = origins_of(runtime.settings.allowed_origins) - {origin_of(public_url)}
+    app.add_middleware(Caught)
     if foreign:
-        # Other origins come with a Bearer token, never with our cookie.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=sorted(foreign),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id", "Retry-After"],
-        )
+        app.add_middleware(OtherOrigins, origins=foreign)
     vendors = with_siblings(origins_of(item.base_url for item in runtime.vendors.apps.values()))
     policy = content_security_policy(vendors)
     app.add_middleware(Headed, policy=policy, https=public_url.startswith("https://"))

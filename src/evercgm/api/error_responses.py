@@ -43,10 +43,11 @@ class ProblemBody(BaseModel):
 
 TITLES = {
     400: "Bad request", 401: "Not signed in", 403: "Refused", 404: "Not found", 405: "Method not allowed",
-    409: "Needs a step from you", 413: "Too large", 422: "A field is wrong", 429: "Too soon",
-    500: "Our mistake", 502: "The vendor's answer cannot be used", 503: "Not available now",
+    409: "Needs a step from you", 413: "Too large", 415: "Not a form that we read", 422: "A field is wrong",
+    429: "Too soon", 500: "Our mistake", 502: "The vendor's answer cannot be used",
+    503: "Not available now",
 }  # fmt: skip
-# Most special first.
+# Most special first; every error of core/errors.py has its line. Each code stands in docs/errors.md, too.
 _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.NotYours, 404, "not_found", "There is no such thing among what you may see."),
     (errors.SyncTooSoon, 429, "sync_too_soon", "A sync started less than a minute ago. Try again shortly."),
@@ -55,14 +56,22 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
     (errors.VendorChanged, 502, "vendor_changed", "The vendor sent an answer that we cannot read."),
     (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
+    (
+        errors.VendorError,
+        502,
+        "vendor_unavailable",
+        "The vendor's cloud does not answer as it should. Try again later.",
+    ),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
     (errors.ReconnectNeeded, 409, "reconnect_needed", "Connect once more; your readings are kept."),
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
+    (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )
 _DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
     "not_found": (404, "not_found", "There is no such thing among what you may see."),
     "bad_value": (400, "bad_value", "A value has a form that cannot be stored or looked up."),
-    "conflict": (409, "already_connected", "This is there already. Load the page anew."),
+    "already_connected": (409, "already_connected", "This person is connected there already. Load the page anew."),
+    "conflict": (409, "conflict", "This is there already. Load the page anew."),
     "busy": (503, "try_again", "Something else changed the same data. Try again."),
     "unavailable": (503, "database_unavailable", "The database does not answer. Try again in a moment."),
 }
@@ -70,8 +79,16 @@ _BY_STATUS = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
     413: ("too_large", "The request is larger than 64 KiB."),
+    415: ("not_json", "Send the fields as JSON, with Content-Type: application/json."),
 }
-PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ProblemBody}, "5XX": {"model": ProblemBody}}
+_OTHERWISE = ("bad_request", "The request cannot be read.")
+_INTERNAL = (500, "internal_error", "Something went wrong on our side. Nothing was changed by halves.")
+_PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}
+# For the OpenAPI document.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The caller can mend it", "content": _PROBLEM_CONTENT},
+    "5XX": {"description": "Not the caller's fault", "content": _PROBLEM_CONTENT},
+}
 
 
 def problem_of(exc: Exception) -> Problem:
@@ -88,7 +105,7 @@ def problem_of(exc: Exception) -> Problem:
         log.warning("database_trouble", error=type(exc).__name__, kind=trouble)
         return Problem(*_DATABASE[trouble], headers=_try_again(trouble))
     log.error("request_failed", error=type(exc).__name__)
-    return Problem(500, "internal_error", "Something went wrong on our side. Nothing was changed by halves.")
+    return Problem(*_INTERNAL)
 
 
 def _try_again(trouble: DatabaseTrouble) -> dict[str, str]:
@@ -143,15 +160,23 @@ async def _on_error(request: Request, exc: Exception) -> JSONResponse:
 async def _on_http(request: Request, exc: Exception) -> JSONResponse:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     headers = exc.headers if isinstance(exc, HTTPException) else None
-    code, detail = _BY_STATUS.get(status, ("bad_request", "The request cannot be read."))
+    code, detail = _BY_STATUS.get(status, _OTHERWISE)
     return problem_response(Problem(status, code, detail, headers=headers), request_id_of(request))
 
 
 async def _on_validation(request: Request, exc: Exception) -> JSONResponse:
+    if _is_other_media(request):
+        return problem_response(Problem(415, *_BY_STATUS[415]), request_id_of(request))
     found = exc.errors() if isinstance(exc, RequestValidationError) else []
     fields = [{"field": _field(item["loc"]), "message": str(item["msg"])} for item in found]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
     return problem_response(Problem(422, "bad_input", detail), request_id_of(request), fields[:20])
+
+
+def _is_other_media(request: Request) -> bool:
+    """Whether a body says that it is no JSON: then its fields were not looked at."""
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return request.method == "POST" and said not in ("", "application/json") and not said.endswith("+json")
 
 
 def _field(loc: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The outermost layer of every answer: request id, security headers, a bound on bodies, a last catch."""
+"""The layers around every answer: request id and security headers outside; inside, a bound on bodies, a last catch."""
 
 import re
 import uuid
@@ -26,7 +26,7 @@ def content_security_policy(form_targets: list[str]) -> str:
 
 
 class Headed:
-    """Wraps an ASGI app; ``https`` adds HSTS."""
+    """Gives each answer its id and its headers; ``https`` adds HSTS."""
 
     def __init__(self, app: ASGIApp, *, policy: str, https: bool):
         self._app = app
@@ -44,33 +44,49 @@ class Headed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers)
+        request_id = _request_id(Headers(scope=scope))
         scope["evercgm.request_id"] = request_id
-        started = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 self._add(MutableHeaders(scope=message), request_id)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                if _stated_length(headers) > LONGEST_BODY:
-                    raise Problem(413, "too_large", "The request is larger than 64 KiB.")
-                await self._app(scope, _bounded(receive), send_with_headers)
-            except Exception as exc:
-                answer = problem_response(problem_of(exc), request_id)
-                if started:
-                    raise
-                await answer(scope, receive, send_with_headers)
+            await self._app(scope, receive, send_with_headers)
 
     def _add(self, headers: MutableHeaders, request_id: str) -> None:
         headers["X-Request-Id"] = request_id
         for name, value in self._fixed.items():
             headers.setdefault(name, value)
+
+
+class Caught:
+    """Refuses bodies that are too large, and makes a problem of whatever no route has answered."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            if _stated_length(Headers(scope=scope)) > LONGEST_BODY:
+                raise Problem(413, "too_large", "The request is larger than 64 KiB.")
+            await self._app(scope, _bounded(receive), watched_send)
+        except Exception as exc:
+            answer = problem_response(problem_of(exc), scope.get("evercgm.request_id"))
+            if started:
+                raise
+            await answer(scope, receive, send)
 
 
 def _request_id(headers: Headers) -> str:
