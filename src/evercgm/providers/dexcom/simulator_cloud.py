@@ -51,6 +51,8 @@ SANDBOX_ACCOUNTS = (
     Account("SandboxUser1", "new, no readings yet", None),
 )
 
+FARTHEST_SHIFT = timedelta(days=3660)
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Switches that can be turned while the cloud runs; they start anew with the process.
@@ -122,10 +124,15 @@ class Cloud:
 
     def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
         """Advance the cloud's clock, or set it (aware), for restarts too; what it says then. Raises OverflowError."""
+        moved = VirtualClock(self.clock.base, self.clock.shift)
         if by is not None:
-            self.clock.advance(by)
+            moved.advance(by)
         if now is not None:
-            self.clock.set_now(now)
+            moved.set_now(now)
+        # Readings are made as they are asked for: a thousand years of them would never be done.
+        if abs(moved.shift) > FARTHEST_SHIFT:
+            raise OverflowError(f"the clock can be {FARTHEST_SHIFT.days} days away from the machine's, not more")
+        self.clock.shift = moved.shift
         self.state.remember("clock_shift_s", str(self.clock.shift.total_seconds()))
         return self.clock()
 
