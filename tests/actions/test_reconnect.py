@@ -8,6 +8,7 @@ import pytest
 from sync_world import Answer, World, refusal
 
 from evercgm.actions.confirm import confirm
+from evercgm.actions.connect import Finished
 from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
 from evercgm.core.errors import NotYours, SealBroken
@@ -132,6 +133,20 @@ async def test_two_clicks_at_once_are_one_yes(world: World) -> None:
     )
 
     assert sorted(type(one).__name__ for one in done) == ["NotYours", "NotYours", "NotYours", "str"]
+
+
+async def test_a_yes_and_a_newer_sign_in_at_once_do_not_block_each_other(world: World) -> None:
+    for _ in range(5):
+        attempt = await waiting(world, "SandboxUser1")
+
+        done = await asyncio.gather(
+            confirm(world.db, world.vendors, world.caller, attempt), world.consent("User6"), return_exceptions=True
+        )
+
+        assert isinstance(done[0], str | NotYours)
+        assert isinstance(done[1], Finished)
+        assert done[1].outcome == "confirm"
+        world.sql("delete from public.cgm_connections")
 
 
 @pytest.mark.parametrize("spoilt", ["old", "foreign", "unknown", "moved", "person_gone_elsewhere"])

@@ -18,13 +18,16 @@ async def confirm(db: Database, vendors: Vendors, caller: Caller, attempt_id: st
     Raises NotYours (unknown, another owner's, used, or older than ten minutes) and SealBroken.
     """
     async with db.as_worker() as conn:
-        person_id = await attempts.person_of_waiting(conn, attempt_id, caller.owner_id)
-    if person_id is None:
+        found = await attempts.look_waiting(conn, attempt_id, caller.owner_id)
+    if found is None:
         raise NotYours("attempt")
+    person_id, provider = found["person_id"], vendors.providers[found["provider"]].provider
     async with db.as_person(caller.claims) as conn:
         if not await connections.owns_person(conn, person_id):
             raise NotYours("person")
         await become_worker(conn)
+        # The connection's row is locked before the attempt's, as the callback does it.
+        await connections.connection_of_person(conn, person_id, provider)
         waiting = await attempts.consume_waiting(conn, db.vault, attempt_id, caller.owner_id, person_id)
         if waiting is None:
             raise NotYours("attempt")

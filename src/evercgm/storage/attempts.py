@@ -149,11 +149,10 @@ async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: W
     return attempt_id
 
 
-async def person_of_waiting(conn: Connection, attempt_id: str, owner_id: str) -> str | None:
-    """Whose connection a waiting pair of this owner's would change; None: unknown, foreign, used or old."""
+async def look_waiting(conn: Connection, attempt_id: str, owner_id: str) -> Row | None:
+    """What a waiting pair of this owner's would change: person_id, provider; None: unknown, foreign, used or old."""
     values = {"id": attempt_id, "owner_id": owner_id}
-    row = await (await conn.execute(QUERIES["person_of_waiting"], values)).fetchone()
-    return None if row is None else str(row["person_id"])
+    return await (await conn.execute(QUERIES["look_waiting"], values)).fetchone()
 
 
 async def consume_waiting(

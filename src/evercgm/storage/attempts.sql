@@ -54,8 +54,8 @@ values
   (%(id)s, %(person_id)s, %(owner_id)s, %(provider)s, %(region)s, %(access)s, %(refresh)s, %(token_expires_at)s,
    %(token_lifetime_s)s, %(account_id)s, now() + make_interval(secs => %(lifetime_s)s))
 
--- name: person_of_waiting
-select person_id
+-- name: look_waiting
+select person_id, provider
 from cgm_private.oauth_attempts
 where id = %(id)s
   and owner_id = %(owner_id)s
