@@ -70,16 +70,12 @@ def simulate_dexcom(
 ) -> None:
     """Dexcom's official API v3: login page, tokens, readings."""
     client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
-    try:
-        faults = [read_text(FAULTS, text) for text in fault or []]
-    except FaultError as error:
-        raise _bad_use(str(error)) from error
-    listener = _listen(host, port)
-    with listener:
+    faults = _read_faults(fault or [])
+    with _listen(host, port) as listener:
         try:
             app = create_dexcom(data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in))
-            for kind, value in faults:
-                app.state.cloud.set_fault(kind.name, value)
+            for name, value in faults:
+                app.state.cloud.set_fault(name, value)
         except (TraceError, FaultError) as error:
             raise _bad_use(str(error)) from error
         except (OSError, sqlite3.Error) as error:
@@ -87,6 +83,13 @@ def simulate_dexcom(
         accounts = [(account.username, account.label) for account in SANDBOX_ACCOUNTS]
         url = _url_of(listener) + DEXCOM_PREFIX
         _serve(app, listener, lambda: _announce(url, accounts, as_json))
+
+
+def _read_faults(texts: Sequence[str]) -> list[tuple[str, object]]:
+    try:
+        return [(kind.name, value) for kind, value in (read_text(FAULTS, text) for text in texts)]
+    except FaultError as error:
+        raise _bad_use(str(error)) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
