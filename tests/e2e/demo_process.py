@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,17 @@ import httpx2
 
 API = "/api/metabolic/cgm"
 READY_WITHIN_S = 90
+
+
+@contextmanager
+def passable_folder() -> Iterator[Path]:
+    """A new folder, gone again afterwards, that other accounts may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="evercgm-e2e-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment(data_dir: Path) -> dict[str, str]:

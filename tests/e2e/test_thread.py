@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from demo_process import Demo, connect, start_demo, until
+from demo_process import Demo, connect, passable_folder, start_demo, until
 from series import sql, stored, truth
 
 LONG_TRACE_DAYS = 100
@@ -178,9 +178,15 @@ def token_is_due(demo: Demo, connection_id: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def long_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def long_demo() -> Iterator[Demo]:
     """A demo whose first account has a hundred days of readings, so that a sync takes several windows."""
-    folder = tmp_path_factory.mktemp("long")
+    with passable_folder() as folder:
+        started = start_demo(folder / "data", "--trace", str(long_trace(folder)))
+        yield started
+        started.stop()
+
+
+def long_trace(folder: Path) -> Path:
     start = datetime(2017, 1, 1, tzinfo=UTC)
     rows = [
         f"{(start + timedelta(minutes=5 * n)).strftime('%Y-%m-%d %H:%M:%S')},{80 + (n * 7 + n // 288) % 150}"
@@ -188,9 +194,7 @@ def long_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     ]
     trace = folder / "long.csv"
     trace.write_text("local_time,glucose_mg_dl\n" + "\n".join(rows) + "\n")
-    started = start_demo(folder / "data", "--trace", str(trace))
-    yield started
-    started.stop()
+    return trace
 
 
 def child_of(demo: Demo, word: str) -> int:

@@ -63,7 +63,8 @@ def demo(
     if trace is not None and not trace.is_file():
         raise SettingsError(f"--trace {trace}: there is no such file")
     try:
-        plan.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others may pass through, not look: as root, the server runs as somebody else. Secrets in here are 0600.
+        plan.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         (plan.data_dir / "demo.lock").touch(mode=0o600)
     except OSError as failure:
         raise SettingsError(f"--data-dir {where}: {failure.strerror or failure}; choose a writable one") from None

@@ -66,12 +66,10 @@ export const syncs = async (connectionId) =>
 
 /** A way in as the page needs it: `{id, name, regions: [{id, name, delayMinutes}]}`, only regions that are set up. */
 function offer(way) {
-  const regions = way.regions.filter((region) => region.configured ?? way.configured ?? true).map((region) => ({
-    id: region.region ?? region.id,
-    name: region.title ?? region.name,
-    delayMinutes: region.delay_s === undefined ? way.delay_minutes ?? 0 : region.delay_s / 60,
-  }));
-  return { id: way.route ?? way.id, name: way.title ?? way.name, regions };
+  const regions = way.regions
+    .filter((region) => region.configured)
+    .map((region) => ({ id: region.region, name: region.title, delayMinutes: region.delay_s / 60 }));
+  return { id: way.route, name: way.title, regions };
 }
 
 /** The newest reading of a person, or null. */
