@@ -56,12 +56,7 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
     (errors.VendorChanged, 502, "vendor_changed", "The vendor sent an answer that we cannot read."),
     (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
-    (
-        errors.VendorError,
-        502,
-        "vendor_unavailable",
-        "The vendor's cloud does not answer as it should. Try again later.",
-    ),
+    (errors.VendorError, 503, "vendor_unavailable", "The vendor's cloud does not answer as it should. Try again."),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
     (errors.ReconnectNeeded, 409, "reconnect_needed", "Connect once more; your readings are kept."),
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
