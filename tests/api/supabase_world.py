@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx2
 import jwt
+import uvicorn
 from api_world import BASE, ORIGIN, make_settings, make_vendors, open_runtime_on
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from psycopg_pool import AsyncConnectionPool
@@ -85,6 +87,21 @@ class KeyServer:
             raise httpx2.ConnectError("marked: no route to host")
         body = json.dumps({"keys": self.keys}).encode() if self.body is None else self.body
         return Response(body, self.status, media_type="application/json")
+
+
+@asynccontextmanager
+async def on_a_socket(server: KeyServer) -> AsyncIterator[str]:
+    """The key server on this machine's network; its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(server.app(), log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    running = uvicorn.Server(config)
+    task = asyncio.create_task(running.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        await task
+        listener.close()
 
 
 class CountingDatabase(Database):

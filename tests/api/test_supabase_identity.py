@@ -13,9 +13,8 @@ from uuid import uuid4
 import httpx2
 import jwt
 import pytest
-from api_world import BASE, Owner, Run, add_person
+from api_world import BASE, ORIGIN, Owner, Run, add_person, make_settings
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from supabase_world import (
     EC_KEY,
     OTHER_EC_KEY,
@@ -23,15 +22,18 @@ from supabase_world import (
     RSA_KEY,
     SECRET,
     Beside,
+    KeyServer,
     beside_project,
     claims_of,
     jwk,
+    on_a_socket,
     signed,
 )
 
 from evercgm.api import jwks
-from evercgm.api.jwks import read_key_set
-from evercgm.core.errors import VendorChanged
+from evercgm.api.app import create_app
+from evercgm.core.tokens import Secret
+from evercgm.runtime import open_runtime
 from evercgm.storage.identity import sign_in_link, use_link
 
 OWNER = str(uuid4())
@@ -320,39 +322,6 @@ async def test_a_key_server_that_hangs_holds_nobody_long(beside: Beside, monkeyp
     assert beside.server.calls == 1
 
 
-@pytest.mark.parametrize(
-    "member",
-    [
-        {**jwk("ec", EC_KEY), "alg": "ES384"},
-        {**jwk("ec", EC_KEY), "alg": "none"},
-        {**jwk("ec", EC_KEY), "use": "enc"},
-        {**jwk("ec", EC_KEY), "kid": 7},
-        {**jwk("ec", EC_KEY), "kid": ""},
-        {**jwk("ec", EC_KEY), "x": "AAAA"},
-        {"kty": "oct", "kid": "ec", "k": "c2VjcmV0", "alg": "HS256"},
-        {"kty": "OKP", "crv": "Ed25519", "kid": "ec", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
-        jwk("ec", ec.generate_private_key(ec.SECP384R1())),
-        jwk("ec", rsa.generate_private_key(65537, 1024)),
-        json.loads(jwt.algorithms.ECAlgorithm.to_jwk(EC_KEY)) | {"kid": "ec"},
-        "ec",
-        None,
-    ],
-    ids=str,
-)
-def test_a_key_of_another_kind_is_left_out(member: Any) -> None:
-    found = read_key_set(json.dumps({"keys": [member, jwk("good", OTHER_EC_KEY)]}).encode())
-
-    assert list(found) == ["good"]
-
-
-def test_of_two_keys_with_one_id_the_first_counts() -> None:
-    found = read_key_set(json.dumps({"keys": [jwk("a", EC_KEY), jwk("a", RSA_KEY)]}).encode())
-
-    assert found["a"].algorithm == "ES256"
-    with pytest.raises(VendorChanged):
-        read_key_set(b"{}")
-
-
 async def test_beside_a_project_there_are_no_links_and_no_sessions(beside: Beside, ada: Owner, admin: Run) -> None:
     link = f"/sign-in/{await sign_in_link(beside.runtime.db, ada.owner_id)}"
     session = await use_link(beside.runtime.db, await sign_in_link(beside.runtime.db, ada.owner_id))
@@ -385,3 +354,20 @@ async def test_no_failure_of_the_key_server_reaches_an_answer(beside: Beside) ->
     assert "marked" not in answer.text
     assert "supabase.co" not in answer.text
     assert isinstance(answer, httpx2.Response)
+
+
+async def test_the_keys_come_over_the_network_by_the_runtimes_own_client(database: Any) -> None:
+    server = KeyServer()
+    async with on_a_socket(server) as address:
+        settings = make_settings(SUPABASE_URL=f"{address}/", EVERCGM_ALLOW_SIMULATORS="1")
+        async with (
+            open_runtime(settings, Secret(database.service_dsn), connections=2) as runtime,
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(app=create_app(runtime)), base_url=ORIGIN) as client,
+        ):
+            for issuer, expected in ((address, 200), (PROJECT, 401)):
+                token = signed(claims_of(OWNER, iss=f"{issuer}/auth/v1"))
+                answer = await client.get(f"{BASE}/session", headers={"Authorization": f"Bearer {token}"})
+                assert expected == answer.status_code
+
+    assert server.addresses == {f"{address}/auth/v1/.well-known/jwks.json"}
+    assert server.calls == 1
