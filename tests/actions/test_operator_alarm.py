@@ -1,6 +1,7 @@
 """A refused client secret: one alarm for a region, nobody expired, and a check-up that says what to do."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ async def test_a_refused_client_secret_alarms_once_per_change_and_expires_nobody
     assert (again, other) == ([], [])
     assert [world.status(id_) for id_ in (one, two)] == [("error", "operator_must_act")] * 2
 
-    lines = {check.id: check for check in checkup.check_connections((await look(world.db)).groups)}
+    lines = {check.id: check for check in checkup.check_connections((await look(world.db)).groups, {"us"})}
     assert lines["connections/dexcom/us"].status == "fail"
     assert "DEXCOM_CLIENT_SECRET" in lines["connections/dexcom/us"].found
 
@@ -71,10 +72,10 @@ async def test_where_some_are_refused_it_is_a_warning(world: World) -> None:
 
     seen = await look(world.db)
 
-    assert [(check.id, check.status) for check in checkup.check_connections(seen.groups)] == [
+    assert [(check.id, check.status) for check in checkup.check_connections(seen.groups, {"us"})] == [
         ("connections/dexcom/us", "warn")
     ]
-    assert checkup.exit_code(checkup.check_connections(seen.groups)) == 0
+    assert checkup.exit_code(checkup.check_connections(seen.groups, {"us"})) == 0
 
 
 async def test_rows_that_no_key_opens_are_counted_by_key_id(world: World) -> None:
@@ -87,3 +88,27 @@ async def test_rows_that_no_key_opens_are_counted_by_key_id(world: World) -> Non
     lost = checkup.check_sealed(replace(seen, sealed={mine: 2, "0a1b2c3d": 7}), [mine])
     assert lost.status == "fail"
     assert "7 with 0a1b2c3d" in lost.found
+
+
+async def test_a_region_that_is_not_set_up_is_called_so(world: World) -> None:
+    one = await world.connect()
+    world.vendors.apps.clear()  # type: ignore[attr-defined]
+    await world.sync(one)
+
+    (line,) = checkup.check_connections((await look(world.db)).groups, {"eu"})
+
+    assert (line.status, world.status(one)) == ("fail", ("error", "operator_must_act"))
+    assert "not set up" in line.found
+    assert "DEXCOM_CLIENT_SECRET" in str(line.mend)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0, "ok"), (-6, "warn"), (6, "warn"), (61, "fail"), (-3600, "fail")])
+def test_a_clock_that_is_off_is_told(seconds: int, status: str) -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    assert status == checkup.check_clock(now, now + timedelta(seconds=seconds), now).status
+
+
+@pytest.mark.parametrize(("pending", "status"), [([], "ok"), (["20261124000004"], "fail"), (None, "unknown")])
+def test_missing_migrations_are_told(pending: list[str] | None, status: str) -> None:
+    assert status == checkup.check_migrations(pending).status

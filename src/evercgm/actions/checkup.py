@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -75,7 +75,7 @@ async def check_inside(db: Database, settings: Settings) -> list[Check]:
         check_migrations(seen.pending),
         check_clock(asked_at, seen.now, datetime.now(UTC)),
         check_sealed(seen, [key_id(key) for key in settings.keys]),
-        *check_connections(seen.groups),
+        *check_connections(seen.groups, settings.dexcom),
     ]
 
 
@@ -108,10 +108,16 @@ def check_sealed(seen: Look, ring: Sequence[str]) -> Check:
     return Check("sealed", "fail", f"values that no key of the ring opens: {texts}", mend)
 
 
-def check_connections(groups: Sequence[Group]) -> list[Check]:
-    """One line a provider and region; worse where all of a region wait for the operator."""
+def check_connections(groups: Sequence[Group], set_up: Container[str]) -> list[Check]:
+    """One line a provider and region; worse where all of a region wait for the operator.
+
+    ``set_up``: the regions that have credentials here.
+    """
     places = sorted({(group.provider, group.region or "") for group in groups if group.ours})
-    checks = [_check_region(place, [group for group in groups if _place(group) == place]) for place in places]
+    checks = [
+        _check_region(place, [group for group in groups if _place(group) == place], place[1] in set_up)
+        for place in places
+    ]
     foreign = sum(group.count for group in groups if not group.ours)
     if foreign:
         text = f"{foreign} belong to the host app: they are neither synced nor altered"
@@ -123,7 +129,7 @@ def _place(group: Group) -> tuple[str, str] | None:
     return (group.provider, group.region or "") if group.ours else None
 
 
-def _check_region(place: tuple[str, str], groups: Sequence[Group]) -> Check:
+def _check_region(place: tuple[str, str], groups: Sequence[Group], set_up: bool) -> Check:
     provider, region = place
     name = f"connections/{provider}/{region}"
     waiting = sum(group.count for group in groups if group.reason == REASON)
@@ -131,18 +137,24 @@ def _check_region(place: tuple[str, str], groups: Sequence[Group]) -> Check:
     text = ", ".join(
         f"{group.count} {group.status}" + (f" ({group.reason})" if group.reason else "") for group in groups
     )
-    setting = setting_of(provider, region)
-    if waiting and waiting == awake:
-        mend = f"set {setting} to the secret that the vendor's developer page shows now, and restart serve and work"
-        return Check(name, "fail", f"the vendor refuses our client secret ({setting}) for all {waiting}: {text}", mend)
     if waiting:
-        mend = f"look at {setting} and its client id, then: evercgm sync CONNECTION"
-        return Check(name, "warn", f"the vendor refuses our registration for some: {text}", mend)
+        return _waiting_for_operator(place, f"{waiting} of {awake}: {text}", waiting == awake, set_up)
     broken = sum(group.count for group in groups if group.reason == "seal_broken")
     if broken:
         return Check(name, "fail", text, "the line 'sealed' says which key is missing")
     failing = any(group.status == "error" for group in groups)
     return Check(name, "warn" if failing else "ok", text, "the log says more: sync_failing" if failing else None)
+
+
+def _waiting_for_operator(place: tuple[str, str], text: str, is_all: bool, set_up: bool) -> Check:
+    name, setting = f"connections/{'/'.join(place)}", setting_of(*place)
+    if not set_up:
+        return Check(name, "fail", f"the region is not set up here, {text}", f"set {setting} and its client id")
+    if is_all:
+        mend = f"set {setting} to the secret that the vendor's developer page shows now, and restart serve and work"
+        return Check(name, "fail", f"the vendor refuses our client secret ({setting}) for {text}", mend)
+    mend = f"look at {setting} and its client id, then: evercgm sync CONNECTION"
+    return Check(name, "warn", f"the vendor refuses our registration for {text}", mend)
 
 
 async def check_hosts(apps: Mapping[tuple[str, str], VendorApp]) -> list[Check]:
