@@ -23,8 +23,8 @@ from evercgm.provider_kit.contract import VendorApp
 from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
-from evercgm.providers.dexcom.simulator import create_app
-from evercgm.providers.dexcom.simulator_state import Client
+from evercgm.providers.dexcom.simulator.app import create_app
+from evercgm.providers.dexcom.simulator.state import Client
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.vault import Vault
 

@@ -152,7 +152,7 @@ async def run_races(database: Any, folder: Path, rounds: int) -> Tally:
     """``rounds`` times two processes refresh the same ten connections at the same moment."""
     from sync_world import CALLBACK, CLIENT, walk_consent
 
-    from evercgm.providers.dexcom.simulator import create_app
+    from evercgm.providers.dexcom.simulator.app import create_app
 
     cloud = create_app(folder / "cloud", clients=[CLIENT])
     key = secrets.token_bytes(32)

@@ -15,11 +15,11 @@ import typer
 import uvicorn
 from starlette.applications import Starlette
 
-from evercgm.providers.dexcom.simulator import PREFIX as DEXCOM_PREFIX
-from evercgm.providers.dexcom.simulator import create_app as create_dexcom
-from evercgm.providers.dexcom.simulator_cloud import SANDBOX_ACCOUNTS, Settings
-from evercgm.providers.dexcom.simulator_faults import KINDS as FAULTS
-from evercgm.providers.dexcom.simulator_state import Client
+from evercgm.providers.dexcom.simulator.app import PREFIX as DEXCOM_PREFIX
+from evercgm.providers.dexcom.simulator.app import create_app as create_dexcom
+from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Settings
+from evercgm.providers.dexcom.simulator.faults import KINDS as FAULTS
+from evercgm.providers.dexcom.simulator.state import Client
 from evercgm.simulator_kit.answers import ConnectionCut
 from evercgm.simulator_kit.faults import FaultError, read_text
 from evercgm.simulator_kit.trace import TraceError

@@ -17,9 +17,9 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 
-from evercgm.providers.dexcom.simulator import create_app
-from evercgm.providers.dexcom.simulator_records import trend_of, wire_value
-from evercgm.providers.dexcom.simulator_state import Client
+from evercgm.providers.dexcom.simulator.app import create_app
+from evercgm.providers.dexcom.simulator.records import trend_of, wire_value
+from evercgm.providers.dexcom.simulator.state import Client
 
 START = datetime(2026, 3, 1, 12, 3, 20, tzinfo=UTC)
 ANCHOR = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from test_simulator import ANCHOR, CALLBACK, START, Cloud, started, walked_through, window
 
-from evercgm.providers.dexcom.simulator_faults import KINDS
-from evercgm.providers.dexcom.simulator_quirks import TIME_TEXTS, time_text
+from evercgm.providers.dexcom.simulator.faults import KINDS
+from evercgm.providers.dexcom.simulator.quirks import TIME_TEXTS, time_text
 from evercgm.simulator_kit.answers import ConnectionCut
 from evercgm.simulator_kit.faults import FaultError, read_text
 

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evercgm.providers.dexcom import simulator_faults as faults
-from evercgm.providers.dexcom.simulator_cloud import Cloud, cloud_of, json_response
+from evercgm.providers.dexcom.simulator import faults
+from evercgm.providers.dexcom.simulator.cloud import Cloud, cloud_of, json_response
 from evercgm.simulator_kit.answers import CutAnswer
 
 Handler = Callable[[Request], Awaitable[Response]]

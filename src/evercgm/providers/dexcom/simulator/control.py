@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from evercgm.providers.dexcom import simulator_records as records
-from evercgm.providers.dexcom.simulator_cloud import Cloud, Settings, cloud_of, json_response
-from evercgm.providers.dexcom.simulator_faults import Instant
-from evercgm.providers.dexcom.simulator_uploads import INSTANT
+from evercgm.providers.dexcom.simulator import records
+from evercgm.providers.dexcom.simulator.cloud import Cloud, Settings, cloud_of, json_response
+from evercgm.providers.dexcom.simulator.faults import Instant
+from evercgm.providers.dexcom.simulator.uploads import INSTANT
 from evercgm.simulator_kit.faults import FaultError
 
 

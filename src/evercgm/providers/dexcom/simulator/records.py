@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
 
-from evercgm.providers.dexcom.simulator_cloud import Account
-from evercgm.providers.dexcom.simulator_state import State
-from evercgm.providers.dexcom.simulator_uploads import Uploads
+from evercgm.providers.dexcom.simulator.cloud import Account
+from evercgm.providers.dexcom.simulator.state import State
+from evercgm.providers.dexcom.simulator.uploads import Uploads
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 JsonObject = dict[str, object]

@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from evercgm.providers.dexcom.simulator_faults import (
+from evercgm.providers.dexcom.simulator.faults import (
     ACTS_ONCE,
     CORRECTED_VALUES,
     DELAY_HOURS,
@@ -25,8 +25,8 @@ from evercgm.providers.dexcom.simulator_faults import (
     settle,
     settled,
 )
-from evercgm.providers.dexcom.simulator_state import HOME_REGION, State
-from evercgm.providers.dexcom.simulator_uploads import Uploads
+from evercgm.providers.dexcom.simulator.state import HOME_REGION, State
+from evercgm.providers.dexcom.simulator.uploads import Uploads
 from evercgm.simulator_kit.clock import VirtualClock
 from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard, check_limits
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace

@@ -8,11 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from evercgm.providers.dexcom import simulator_faults as faults
-from evercgm.providers.dexcom.simulator_cloud import Cloud, cloud_of, json_response
-from evercgm.providers.dexcom.simulator_pages import error_page, login_page
-from evercgm.providers.dexcom.simulator_state import CODE_LIFE, Grant, TokenPair, region_of
-from evercgm.providers.dexcom.simulator_troubles import cut_answer, form_of, page
+from evercgm.providers.dexcom.simulator import faults
+from evercgm.providers.dexcom.simulator.cloud import Cloud, cloud_of, json_response
+from evercgm.providers.dexcom.simulator.pages import error_page, login_page
+from evercgm.providers.dexcom.simulator.state import CODE_LIFE, Grant, TokenPair, region_of
+from evercgm.providers.dexcom.simulator.troubles import cut_answer, form_of, page
 
 LOGIN_FIELDS = ("client_id", "redirect_uri", "response_type", "scope", "state")
 # Dexcom v3 sends the moment of its last revocation policy; the value means nothing to a client.

@@ -13,12 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from evercgm.providers.dexcom import simulator_control
-from evercgm.providers.dexcom import simulator_diary as diary
-from evercgm.providers.dexcom import simulator_faults as faults
-from evercgm.providers.dexcom import simulator_quirks as quirks
-from evercgm.providers.dexcom import simulator_records as records
-from evercgm.providers.dexcom.simulator_cloud import (
+from evercgm.providers.dexcom.simulator import control, diary, faults, quirks, records
+from evercgm.providers.dexcom.simulator.cloud import (
     SANDBOX_ACCOUNTS,
     Account,
     Cloud,
@@ -27,12 +23,12 @@ from evercgm.providers.dexcom.simulator_cloud import (
     json_response,
     load_traces,
 )
-from evercgm.providers.dexcom.simulator_control import BadQuery, any_date
-from evercgm.providers.dexcom.simulator_oauth import answer_login, give_tokens, show_login
-from evercgm.providers.dexcom.simulator_records import JsonObject
-from evercgm.providers.dexcom.simulator_state import Client, Grant, State, region_of
-from evercgm.providers.dexcom.simulator_troubles import INVALID_TOKEN, Handler, bearer_of, with_troubles
-from evercgm.providers.dexcom.simulator_uploads import INSTANT
+from evercgm.providers.dexcom.simulator.control import BadQuery, any_date
+from evercgm.providers.dexcom.simulator.oauth import answer_login, give_tokens, show_login
+from evercgm.providers.dexcom.simulator.records import JsonObject
+from evercgm.providers.dexcom.simulator.state import Client, Grant, State, region_of
+from evercgm.providers.dexcom.simulator.troubles import INVALID_TOKEN, Handler, bearer_of, with_troubles
+from evercgm.providers.dexcom.simulator.uploads import INSTANT
 from evercgm.simulator_kit.clock import VirtualClock
 from evercgm.simulator_kit.faults import FaultKind
 from evercgm.simulator_kit.trace import Trace
@@ -114,7 +110,7 @@ def create_app(
 
 
 def _routes() -> list[Route]:
-    routes = simulator_control.routes(f"{PREFIX}/control")
+    routes = control.routes(f"{PREFIX}/control")
     for version in ("v3", "v2"):
         login, token = f"/{version}/oauth2/login", f"/{version}/oauth2/token"
         routes.append(Route(PREFIX + login, with_troubles(login, show_login), methods=["GET"]))

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from evercgm.providers.dexcom.simulator_cloud import Account
-from evercgm.providers.dexcom.simulator_records import JsonObject, moment, sensor_of
-from evercgm.providers.dexcom.simulator_state import State
-from evercgm.providers.dexcom.simulator_uploads import Uploads
+from evercgm.providers.dexcom.simulator.cloud import Account
+from evercgm.providers.dexcom.simulator.records import JsonObject, moment, sensor_of
+from evercgm.providers.dexcom.simulator.state import State
+from evercgm.providers.dexcom.simulator.uploads import Uploads
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 # In readings (5 min): an event every 4 hours, a calibration every 12.
