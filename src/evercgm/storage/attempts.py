@@ -64,11 +64,15 @@ def _refresh_place(attempt_id: str) -> Place:
     return Place("oauth_attempts", "sealed_refresh", attempt_id)
 
 
+async def forget_old(conn: Connection) -> None:
+    """Delete what has had its ten minutes, sealed pairs that wait for a yes among it."""
+    await conn.execute(QUERIES["forget_old"])
+
+
 async def open_attempt(
     conn: Connection, *, person_id: str, owner_id: str, route: str, region: str, return_to: str
 ) -> tuple[str, datetime]:
     """A new attempt: its hand-over token (256 random bits) and its end (aware UTC, 10 minutes on)."""
-    await conn.execute(QUERIES["forget_old"])
     token = secrets.token_urlsafe(RANDOM_BYTES)
     values = {
         "id": str(uuid.uuid4()),
@@ -143,7 +147,6 @@ async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: W
         "account_id": waiting.account_id,
         "lifetime_s": LIFETIME_S,
     }
-    await conn.execute(QUERIES["forget_old"])
     await conn.execute(QUERIES["forget_waiting"], values)
     await conn.execute(QUERIES["insert_waiting"], values)
     return attempt_id

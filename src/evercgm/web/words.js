@@ -28,13 +28,12 @@ const OUTCOMES = { nothing_new: 'nothing new', failed: 'did not work', cancelled
 const RETURNS = {
   connected: ['good', 'Connected. Your readings are coming in.'],
   denied: ['plain', 'You did not give consent, nothing was connected.'],
-  confirm: ['plain', 'This is another account than the one that was connected before. Nothing has changed yet.'],
+  confirm: ['plain', 'This may be another account than the one that was connected before. Nothing has changed yet.'],
 };
 
 const RETURN_ERRORS = {
   bad_state: 'That sign-in link was old or already used. Start again.',
   code_refused: 'The vendor no longer accepts this sign-in. Start again.',
-  other_account: 'This is another account than the one connected before. Nothing has changed. To change accounts, disconnect first; the readings stay.',
   operator_must_act: 'The vendor does not accept this service at the moment. Whoever runs it must look at its credentials.',
   vendor_unavailable: 'The vendor did not answer. Nothing has changed; try again in a few minutes.',
 };

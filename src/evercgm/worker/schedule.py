@@ -1,6 +1,6 @@
-"""Puts what is due into the job engine: one job per connection."""
+"""Puts what is due into the job engine, one job per connection; forgets sign-ins that came to nothing."""
 
-from evercgm.storage import connections, jobs
+from evercgm.storage import attempts, connections, jobs
 from evercgm.storage.database import Database
 
 # A turn enqueues at most this many; the rest is still due at the next turn, 5 s on.
@@ -10,6 +10,7 @@ MOST = 1000
 async def enqueue_due(db: Database) -> int:
     """Enqueue connections whose time has come and runs that wait; returns how many were looked at."""
     async with db.as_worker() as conn:
+        await attempts.forget_old(conn)
         ids = await connections.due(conn, MOST)
         await jobs.enqueue_syncs(conn, ids)
     return len(ids)
