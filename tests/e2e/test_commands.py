@@ -83,6 +83,12 @@ def kill_everything(demo: Demo) -> None:
     demo.process.wait(10)
 
 
+def test_beside_supabase_no_sign_in_link_is_made(tmp_path: Path) -> None:
+    said = one_line(run(tmp_path, "sign-in", env={"SUPABASE_URL": "https://project.example.org"}))
+
+    assert "SUPABASE_URL" in said
+
+
 def test_a_second_demo_beside_a_running_one_gives_its_url(demo: Demo) -> None:
     again = run(demo.data_dir, "demo", "--json", "--data-dir", str(demo.data_dir))
 

@@ -112,7 +112,9 @@ def _free_port(host: str, port: int) -> int:
 
 def _environment(plan: Plan, port: int) -> dict[str, str]:
     """What the children get: what this machine has, without settings that are not the demo's."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("EVERCGM_", "DEXCOM_"))}
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("EVERCGM_", "DEXCOM_", "SUPABASE_"))
+    }
     for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "WORKER_DATABASE_URL", "ENCRYPTION_KEY"):
         outside.pop(name, None)
     chosen = {n: v for n, v in os.environ.items() if v and (n in PASSED_ON or n.startswith("DEXCOM_"))}

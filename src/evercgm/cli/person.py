@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evercgm.cli.surroundings import Databases, databases, find_settings, require_migration_url
-from evercgm.core.errors import BadInput
+from evercgm.core.errors import BadInput, SettingsError
 from evercgm.runtime import open_runtime
 from evercgm.settings import Settings
 from evercgm.storage import identity, persons
@@ -46,6 +46,8 @@ def list_command(owner: Owner = None, as_json: AsJson = False) -> None:
 def sign_in(owner: Owner = None, as_json: AsJson = False) -> None:
     """Print a sign-in link for the page: it works once, for 15 minutes."""
     settings = find_settings()
+    if settings.supabase is not None:
+        raise SettingsError("SUPABASE_URL is set: people sign in at that project; links are for standalone mode")
     with databases(settings) as found:
         link = asyncio.run(_sign_in(settings, found, _checked(owner)))
     typer.echo(json.dumps(link) if as_json else link["url"])
