@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import logging.config
 import re
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from uuid import UUID
 
 import pytest
 import structlog
+import uvicorn
 
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger, redact, set_up_logs
@@ -166,6 +168,7 @@ def test_a_crash_is_an_event_without_its_text(capsys: pytest.CaptureFixture[str]
 
 
 def test_libraries_are_not_heard_below_warning_and_no_access_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)
     set_up_logs("DEBUG", "json")
 
     for name in ("httpx2", "httpcore2", "psycopg.pool", "pgqueuer", "python_multipart", "asyncio", "uvicorn.error"):

@@ -123,6 +123,10 @@ def set_up_logs(level: str, log_format: str | None = None) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    for name in ("uvicorn", "uvicorn.error"):
+        # A server started with its own set-up would print beside us, past the redaction.
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     _set_levels(logging.getLevelNamesMapping()[level])
     sys.excepthook = _crashed
 
