@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpx2
-
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.send import vendor_client
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.settings import Settings, require_key
@@ -15,8 +14,6 @@ from evercgm.storage.database import Database, open_database
 from evercgm.storage.identity import SigningKeys, issuer_of, load_keys
 from evercgm.storage.rights import refuse_too_much
 from evercgm.storage.vault import Vault
-
-CALL_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ async def open_runtime(settings: Settings, database_url: Secret, *, connections:
     await refuse_too_much(database_url.reveal())
     async with (
         open_database(database_url.reveal(), vault, largest=connections) as db,
-        httpx2.AsyncClient(timeout=CALL_TIMEOUT_S, follow_redirects=False, trust_env=False) as http,
+        vendor_client() as http,
     ):
         yield Runtime(
             settings=settings,

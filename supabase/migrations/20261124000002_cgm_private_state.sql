@@ -48,6 +48,7 @@ create table if not exists cgm_private.sync_state (
   token_lifetime_s       integer     not null default 3600,
   previous_refresh_token text        not null default '',
   connected_at           timestamptz,
+  adopted_at             timestamptz,
   created_at             timestamptz not null default now(),
   updated_at             timestamptz not null default now()
 );
@@ -131,6 +132,7 @@ create table if not exists cgm_private.rejected_records (
   record_key    text        not null,
   reason        text        not null,
   measured_text text,
+  times_seen    integer     not null default 1,
   received_at   timestamptz not null default now()
 );
 create index if not exists rejected_records_connection_id_idx on cgm_private.rejected_records (connection_id);

@@ -177,3 +177,71 @@ async def test_quiet_scheduled_runs_leave_one_row(world: World) -> None:
 
     rows = world.sql("select trigger, outcome from cgm_private.sync_runs order by requested_at")
     assert rows == [("connect", "succeeded"), ("schedule", "nothing_new")]
+
+
+async def test_an_outage_on_the_ladder_keeps_the_rung(world: World) -> None:
+    connection_id = await world.connect()
+    world.expire_access_token(connection_id)
+    answers = [refusal("invalid_grant"), refusal("invalid_grant"), (503, b""), refusal("invalid_grant")]
+    waits: list[float] = []
+
+    for answer in answers:
+        world.weather.answers["token"] = answer
+        await world.sync(connection_id)
+        assert world.status(connection_id) == ("error", "sign_in_refused")
+        waits.append(round((next_in(world, connection_id) or timedelta(0)) / hours(1)))
+        world.sql("update cgm_private.sync_state set next_sync_at = now() where connection_id = %s", connection_id)
+
+    assert waits == [2, 4, 0, 8]
+
+
+async def test_adopted_tokens_that_never_worked_here_expire_nobody(world: World) -> None:
+    connection_id = await world.connect()
+    world.sql("update cgm_private.sync_state set adopted_at = now() where connection_id = %s", connection_id)
+    world.expire_access_token(connection_id)
+    world.weather.answers["token"] = refusal("invalid_grant")
+
+    for _ in range(7):
+        await world.sync(connection_id)
+        world.sql("update cgm_private.sync_state set next_sync_at = now() where connection_id = %s", connection_id)
+        assert world.status(connection_id)[0] == "error"
+
+    world.weather.answers.clear()
+    await world.sync(connection_id)
+    assert world.status(connection_id) == ("connected", None)
+    assert world.sql("select adopted_at from cgm_private.sync_state") == [(None,)]
+
+
+@pytest.mark.parametrize("status", ["disconnected", "expired"])
+async def test_a_broken_seal_wakes_no_connection_at_rest(world: World, status: str) -> None:
+    connection_id = await world.connect()
+    world.sql(
+        """update public.cgm_connections
+           set access_token = 'v1.00000000.AAAA', status = %s::"CGMConnectionStatus" where id = %s""",
+        status,
+        connection_id,
+    )
+
+    await world.sync(connection_id)
+
+    assert world.status(connection_id)[0] == status
+
+
+async def test_the_previous_token_is_forgotten_once_the_new_access_token_has_worked(world: World) -> None:
+    connection_id = await world.connect()
+    world.expire_access_token(connection_id)
+    world.weather.answers["egvs"] = (403, b"")
+
+    await world.sync(connection_id)
+
+    assert world.sql("select previous_refresh_token from cgm_private.sync_state") == [("",)]
+
+
+async def test_an_answer_for_another_account_is_not_stored(world: World) -> None:
+    connection_id = await world.connect()
+    world.sql("update cgm_private.sync_state set vendor_account_id = 'another'")
+
+    await world.sync(connection_id)
+
+    assert world.status(connection_id) == ("error", "vendor_changed")
+    assert stored(world) == []

@@ -23,7 +23,10 @@ FIRST_RUNG = (hours(1.9), hours(2.1))
 
 @dataclass(frozen=True)
 class Case:
-    """``at_refresh``: the access token has run out first. ``ends``: the person must reconnect when it is over."""
+    """``at_refresh``: the access token has run out first. ``ends``: the person must reconnect when it is over.
+
+    ``reused``: the vendor has ended the stored refresh token by its own fault, so the person must as well.
+    """
 
     name: str
     value: Any
@@ -32,6 +35,7 @@ class Case:
     wait: tuple[timedelta, timedelta] | None
     at_refresh: bool = False
     ends: bool = False
+    reused: bool = False
     limits: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -51,6 +55,9 @@ CASES = [
     Case("html", True, "error", "vendor_changed", SLOWLY, limits={"path": "egvs"}),
     Case("client_error", 404, "error", "vendor_changed", SLOWLY, limits={"path": "egvs"}),
     Case("client_error", 422, "error", "vendor_changed", SLOWLY, limits={"path": "egvs"}),
+    # Records that nobody can read are set aside, and the window is read again.
+    Case("unknown_enums", ["unit"], "error", "vendor_changed", SLOWLY),
+    Case("system_time_text", "cut_short", "error", "vendor_changed", SLOWLY),
     # Refusals of data calls: never the person's matter.
     Case("unauthorized", "apigee", "error", "vendor_denied", SLOWLY),
     Case("forbidden", True, "error", "vendor_denied", HALF_A_DAY),
@@ -59,6 +66,13 @@ CASES = [
     Case("client_secret_rotated", 401, "error", "operator_must_act", SLOWLY, at_refresh=True),
     Case("token_error", "unauthorized_client", "error", "operator_must_act", SLOWLY, at_refresh=True),
     Case("token_error", "invalid_grant", "error", "sign_in_refused", FIRST_RUNG, at_refresh=True),
+    Case("region", "eu", "error", "sign_in_refused", FIRST_RUNG, at_refresh=True),
+    # The vendor rotated and its answer is no pair of tokens: the old one is a used one now.
+    Case("token_answer", "no_refresh_token", "error", "vendor_changed", SLOWLY, at_refresh=True, reused=True),
+    Case("token_answer", "oversize", "error", "vendor_changed", SLOWLY, at_refresh=True, reused=True),
+    Case("token_answer", "utf16", "error", "vendor_changed", SLOWLY, at_refresh=True, reused=True),
+    Case("token_answer", "expires_in_text", "connected", None, POLL, at_refresh=True),
+    Case("token_answer", "expires_in_huge", "connected", None, POLL, at_refresh=True),
     # The person's own doing: the ladder first (tested elsewhere to its end), tokens kept till then.
     Case("consent_revoked", "at_once", "error", "sign_in_refused", FIRST_RUNG, ends=True),
     Case("password_changed", True, "error", "sign_in_refused", FIRST_RUNG, at_refresh=True, ends=True),
@@ -71,16 +85,15 @@ CASES = [
     Case("empty", True, "connected", None, POLL),
     Case("delay_hours", 3, "connected", None, POLL),
     Case("unknown_enums", True, "connected", None, POLL),
-    Case("unknown_enums", ["unit"], "connected", None, POLL),
     Case("future_time", 48, "connected", None, POLL),
     Case("system_time_text", "every", "connected", None, POLL),
-    Case("system_time_text", "cut_short", "connected", None, POLL),
     Case("display_time_text", "every", "connected", None, POLL),
     Case("late_batch", {"last_hours": 6, "in_hours": 2}, "connected", None, POLL),
     Case("corrected_values", {"last_hours": 6, "add_mg_dl": 7}, "connected", None, POLL),
     Case("new_record_ids", {"last_hours": 6}, "connected", None, POLL),
     Case("new_record_ids", {"last_hours": 6, "both": True}, "connected", None, POLL),
-    Case("receiver_dump", {"days": 3, "in_hours": 0}, "connected", None, POLL),
+    Case("receiver_dump", {"days": 14, "in_hours": 0}, "connected", None, POLL),
+    Case("window_limit_days", 29, "connected", None, POLL),
 ]
 
 
@@ -111,6 +124,38 @@ async def test_a_fault_is_named_waited_out_and_leaves_the_whole_series(world: Wo
     assert world.reuses() == 0
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if not case.at_refresh], ids=str)
+async def test_a_fault_from_the_first_sync_on_loses_nothing_either(world: World, case: Case) -> None:
+    world.weather.cloud = cutting(world.weather.cloud)
+    connection_id = await world.connect()
+    await set_fault(world, case)
+
+    for _ in range(2):
+        await world.sync(connection_id)
+
+    assert world.status(connection_id)[0] in ("connected", "error")
+    await end_fault(world, case)
+    for _ in range(2):
+        await world.sync(connection_id)
+    assert world.status(connection_id) == ("connected", None)
+    await assert_series_is_whole(world)
+
+
+@pytest.mark.parametrize("path", ["egvs", "dataRange"])
+async def test_an_account_that_seems_empty_at_first_is_read_whole_later(world: World, path: str) -> None:
+    connection_id = await world.connect()
+    await world.vendors.http.post(
+        "http://cloud.test/dexcom/control/faults", json={"set": {"empty": True}, "path": path}
+    )
+    for _ in range(3):
+        await world.sync(connection_id)
+
+    await world.vendors.http.post("http://cloud.test/dexcom/control/faults", json={})
+    await world.sync(connection_id)
+
+    await assert_series_is_whole(world)
+
+
 def cutting(cloud: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     """A cut connection in this process is an exception of the cloud; over HTTP the client sees a protocol error."""
 
@@ -131,7 +176,7 @@ async def set_fault(world: World, case: Case) -> None:
 
 async def end_fault(world: World, case: Case) -> None:
     await world.vendors.http.post("http://cloud.test/dexcom/control/faults", json={})
-    if case.ends:
+    if case.ends or case.reused:
         await world.connect()
 
 

@@ -64,7 +64,7 @@ async def test_a_refused_client_secret_alarms_once_per_change_and_expires_nobody
     assert len(await refused_sync(world, one)) == 1
 
 
-async def test_where_some_are_refused_it_is_a_warning(world: World) -> None:
+async def test_one_refused_client_secret_is_a_failure_of_the_whole_region(world: World) -> None:
     one, two = await world.connect(), await other_connection(world)
     await world.sync(two)
     world.weather.answers["token"] = refusal("invalid_client")
@@ -73,9 +73,9 @@ async def test_where_some_are_refused_it_is_a_warning(world: World) -> None:
     seen = await look(world.db)
 
     assert [(check.id, check.status) for check in checkup.check_connections(seen.groups, {"us"})] == [
-        ("connections/dexcom/us", "warn")
+        ("connections/dexcom/us", "fail")
     ]
-    assert checkup.exit_code(checkup.check_connections(seen.groups, {"us"})) == 0
+    assert checkup.exit_code(checkup.check_connections(seen.groups, {"us"})) == 1
 
 
 async def test_rows_that_no_key_opens_are_counted_by_key_id(world: World) -> None:

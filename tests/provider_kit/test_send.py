@@ -24,7 +24,7 @@ from evercgm.core.errors import (
     VendorTryLater,
 )
 from evercgm.provider_kit import send as kit
-from evercgm.provider_kit.send import Answer, raise_for_data, read_json, retry_after_s, send
+from evercgm.provider_kit.send import Answer, raise_for_data, read_json, retry_after_s, send, vendor_client
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -70,7 +70,14 @@ async def limited(_request: Request) -> Response:
     return Response(status_code=429, headers={"Retry-After": "120"})
 
 
+async def cookie(request: Request) -> Response:
+    answer = Response(", ".join(request.cookies) or "no cookie came")
+    answer.set_cookie("gateway", "alice")
+    return answer
+
+
 ROUTES = [
+    Route("/cookie", cookie),
     Route("/echo", echo, methods=["GET", "POST"]),
     Route("/endless", endless),
     Route("/bomb", bomb),
@@ -230,3 +237,18 @@ def test_a_good_status_raises_nothing() -> None:
 def test_what_is_no_json_of_ours_is_a_changed_vendor(body: bytes) -> None:
     with pytest.raises(VendorChanged):
         read_json(body, dict[str, str])
+
+
+async def test_no_cookie_of_one_call_travels_into_another(vendor: str) -> None:
+    async with vendor_client() as client:
+        await send(client, "GET", f"{vendor}/cookie")
+        second = await send(client, "GET", f"{vendor}/cookie")
+
+    assert second.body == b"no cookie came"
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken", "to\nken", "to\x00ken"])
+async def test_a_token_that_no_header_can_carry_is_an_error_of_ours(vendor: str, token: str) -> None:
+    async with vendor_client() as client:
+        with pytest.raises((VendorChanged, VendorTryLater)):
+            await send(client, "GET", f"{vendor}/cookie", headers={"Authorization": f"Bearer {token}"})

@@ -21,7 +21,7 @@ def host_sealed(text: str, key: bytes = KEY) -> str:
     return f"{iv.hex()}:{raw[-16:].hex()}:{raw[:-16].hex()}"
 
 
-@pytest.mark.parametrize("token", ["a-token", "eyJhbGciOi.e30.c2ln", "ü" * 3000])
+@pytest.mark.parametrize("token", ["a-token-of-theirs", "eyJhbGciOi.e30.c2ln", "t" * 3000])
 def test_a_token_of_the_host_app_opens_with_its_key(token: str) -> None:
     sealed = host_sealed(token)
 
@@ -78,3 +78,16 @@ def test_what_is_no_envelope_of_the_host_is_refused_by_its_name(stored: str) -> 
 
 def test_the_envelope_does_not_show_its_key() -> None:
     assert KEY.hex() not in repr(HostEnvelope(KEY))
+
+
+@pytest.mark.parametrize("inside", ["short", "with a blank in it", "with\nbreak-in-it", "t\u00f6ken-not-ascii"])
+def test_an_envelope_that_holds_no_token_is_refused(inside: str) -> None:
+    with pytest.raises(SealBroken, match="holds no token"):
+        HostEnvelope(KEY).open(host_sealed(inside))
+
+
+@pytest.mark.parametrize(
+    "stored", ["REVOKED", "null", "gAAAAABl" + "x" * 60 + "==", "v1.ABCDEF12.AAAA", "v2.aaaa.bbbbbbbb"]
+)
+def test_what_is_somebodys_envelope_or_a_word_is_no_plain_token(stored: str) -> None:
+    assert form_of(stored) == "unreadable"

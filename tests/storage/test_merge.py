@@ -77,6 +77,19 @@ async def test_a_vendors_correction_changes_our_row_and_keeps_its_id(db: Databas
     assert await stored(db) == [(before[0][0], 117)]
 
 
+async def test_a_vendors_later_time_moves_our_row_and_keeps_its_id(db: Database) -> None:
+    await save(db, Reading("r-0", START.replace(second=0, microsecond=0), 100))
+    before = await stored(db)
+
+    again = [await save(db, reading(0, 100)) for _ in range(2)]
+
+    assert [one.updated for one in again] == [1, 0]
+    assert await stored(db) == before
+    async with db.as_worker() as conn:
+        rows = await (await conn.execute('select "timestamp" from public.glucose_readings')).fetchall()
+    assert rows == [{"timestamp": START.replace(tzinfo=None)}]
+
+
 async def test_copies_of_phone_and_receiver_are_one_reading(db: Database) -> None:
     phone = reading(0, 100, "phone", transmitter_hash=b"t" * 32, transmitter_ticks=77)
     receiver = Reading("receiver", START + timedelta(seconds=45), 100, None, None, None, None, b"t" * 32, 77)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -46,12 +47,28 @@ class Access:
         if is_due(self.loaded.tokens, self._clock()):
             await self._refresh()
         try:
-            return await use(self.loaded.tokens.access)
+            return await self._use(use)
         except VendorDenied as denied:
             if not denied.expired_token:
                 raise
         await self._refresh()
-        return await use(self.loaded.tokens.access)
+        return await self._use(use)
+
+    async def _use(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
+        try:
+            answer = await use(self.loaded.tokens.access)
+        except VendorDenied as denied:
+            if not denied.expired_token:
+                await self._token_has_worked()
+            raise
+        await self._token_has_worked()
+        return answer
+
+    async def _token_has_worked(self) -> None:
+        """From now on the previous refresh token is only a used one: never to be shown to the vendor again."""
+        if self.loaded.previous_kept:
+            await connections.forget_previous_token(self._db, self.loaded)
+            self.loaded = replace(self.loaded, previous_kept=False)
 
     async def _refresh(self) -> None:
         """New tokens from the vendor, or those that another process stored meanwhile."""

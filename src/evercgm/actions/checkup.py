@@ -138,7 +138,7 @@ def _check_region(place: tuple[str, str], groups: Sequence[Group], set_up: bool)
         f"{group.count} {group.status}" + (f" ({group.reason})" if group.reason else "") for group in groups
     )
     if waiting:
-        return _waiting_for_operator(place, f"{waiting} of {awake}: {text}", waiting == awake, set_up)
+        return _waiting_for_operator(place, f"{waiting} of {awake}: {text}", set_up)
     broken = sum(group.count for group in groups if group.reason == "seal_broken")
     if broken:
         return Check(name, "fail", text, "the line 'sealed' says which key is missing")
@@ -146,15 +146,12 @@ def _check_region(place: tuple[str, str], groups: Sequence[Group], set_up: bool)
     return Check(name, "warn" if failing else "ok", text, "the log says more: sync_failing" if failing else None)
 
 
-def _waiting_for_operator(place: tuple[str, str], text: str, is_all: bool, set_up: bool) -> Check:
+def _waiting_for_operator(place: tuple[str, str], text: str, set_up: bool) -> Check:
     name, setting = f"connections/{'/'.join(place)}", setting_of(*place)
     if not set_up:
         return Check(name, "fail", f"the region is not set up here, {text}", f"set {setting} and its client id")
-    if is_all:
-        mend = f"set {setting} to the secret that the vendor's developer page shows now, and restart serve and work"
-        return Check(name, "fail", f"the vendor refuses our client secret ({setting}) for {text}", mend)
-    mend = f"look at {setting} and its client id, then: evercgm sync CONNECTION"
-    return Check(name, "warn", f"the vendor refuses our registration for {text}", mend)
+    mend = f"set {setting} to the secret that the vendor's developer page shows now, and restart serve and work"
+    return Check(name, "fail", f"the vendor refuses our client secret ({setting}) for {text}", mend)
 
 
 async def check_hosts(apps: Mapping[tuple[str, str], VendorApp]) -> list[Check]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from evercgm.core.caller import Caller
-from evercgm.core.errors import EvercgmError, GrantRefused, NotYours, OperatorMustAct, VendorError
+from evercgm.core.errors import EvercgmError, GrantRefused, NotYours, OperatorMustAct, SealBroken, VendorError
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Login, VendorApp
@@ -140,7 +140,11 @@ async def _consume(db: Database, state: str | None, binding: str | None) -> Atte
     if not state or len(state) > LONGEST_STATE or "\x00" in state:
         return None
     async with db.as_worker() as conn:
-        return await attempts.consume(conn, db.vault, state, binding)
+        try:
+            return await attempts.consume(conn, db.vault, state, binding)
+        except SealBroken:
+            log.error("seal_broken", table="oauth_attempts")
+            return None
 
 
 def _refused(attempt: Attempt, error: str) -> Finished:

@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
+from evercgm.actions.windows import Step, hides_readings, is_complete, is_empty, none_readable, plan
 from evercgm.core import sync as schedule
 from evercgm.core.connection import Status
-from evercgm.core.errors import EvercgmError, SealBroken
+from evercgm.core.errors import EvercgmError, SealBroken, VendorChanged, VendorTryLater
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
@@ -50,16 +51,6 @@ class Result:
     outcome: Outcome
     reason: str | None
     saved: Saved
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A window to read, and what is known once it is stored: how far down history is, whether it is done."""
-
-    window: Window
-    history_start: datetime | None = None
-    history_done: bool = False
-    moves_high_water: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +151,7 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
     """Read and store every window in turn, each in its own transaction."""
     survey = await _survey(sync)
-    steps = _plan(sync.access.loaded, sync.run, survey, sync.provider, sync.clock())
+    steps = plan(sync.access.loaded, sync.run, survey, sync.provider, sync.clock())
     total = Saved()
     done = 0
     async for saved in _windows(sync, steps, survey):
@@ -179,44 +170,9 @@ async def _read_all(sync: _Sync, watch: Watch) -> Saved:
 async def _survey(sync: _Sync) -> Survey | None:
     """What the vendor holds; asked while the history is not complete and for an asked window."""
     asked = sync.run.window_from is not None or sync.run.window_to is not None
-    if sync.access.loaded.history_done and not asked:
+    if is_complete(sync.access.loaded) and not asked:
         return None
     return await sync.access.call(lambda token: sync.provider.survey(sync.vendors.http, sync.app, token))
-
-
-def _plan(loaded: Loaded, run: Run, survey: Survey | None, provider: Provider, now: datetime) -> list[_Step]:
-    """The windows of this sync, in order. An asked window alone; else what is new, then older history."""
-    end = now + schedule.CLOCK_ALLOWANCE
-    longest = provider.longest_window
-    if run.window_from is not None or run.window_to is not None:
-        asked_end = min(run.window_to or end, end)
-        start = run.window_from or (loaded.high_water or asked_end) - schedule.REREAD
-        if survey is not None and survey.first is not None:
-            # Nothing is older than this: a window from long ago must not spend the vendor's limits.
-            start = max(start, survey.first)
-        return [
-            _Step(window, moves_high_water=False) for window in schedule.backward_windows(start, asked_end, longest)
-        ]
-    steps = _catch_up(loaded, end, longest)
-    return steps + _history(loaded, survey, end, longest)
-
-
-def _catch_up(loaded: Loaded, end: datetime, longest: timedelta) -> list[_Step]:
-    """From 24 h before the high water to now, oldest first: the cursor may follow each window."""
-    if loaded.high_water is None:
-        return []
-    start = schedule.incremental_start(loaded.high_water)
-    return [_Step(window) for window in reversed(schedule.backward_windows(start, end, longest))]
-
-
-def _history(loaded: Loaded, survey: Survey | None, end: datetime, longest: timedelta) -> list[_Step]:
-    """From where history ended last time down to the vendor's first reading, newest first."""
-    if loaded.history_done or survey is None or survey.first is None:
-        return []
-    upper = loaded.history_start or end
-    windows = schedule.backward_windows(survey.first, upper, longest)
-    last = len(windows) - 1
-    return [_Step(window, history_start=window.start, history_done=n == last) for n, window in enumerate(windows)]
 
 
 async def _read(sync: _Sync, window: Window) -> Batch:
@@ -226,33 +182,53 @@ async def _read(sync: _Sync, window: Window) -> Batch:
     return await sync.access.call(read)
 
 
-async def _windows(sync: _Sync, steps: list[_Step], survey: Survey | None) -> AsyncIterator[Saved]:
+async def _windows(sync: _Sync, steps: list[Step], survey: Survey | None) -> AsyncIterator[Saved]:
+    """Read and store them in order. From the first doubtful one on, neither cursor nor marks move: it is read again."""
     high_water = sync.access.loaded.high_water
+    believed = True
     for step in steps:
         batch = await _read(sync, step.window)
-        loaded = sync.access.loaded
-        account = batch.account_id or loaded.account_id or (survey.account_id if survey else None)
-        owner = Owner(loaded.person_id, loaded.id, f"{loaded.provider}/{sync.provider.route}/{account or 'unknown'}")
-        async with sync.db.as_worker() as conn:
-            if not await connections.lock(conn, loaded.id):
-                raise ConnectionGoneError(loaded.id)
-            saved = await readings.save(conn, owner, batch)
-            if step.moves_high_water:
-                high_water = schedule.advance(high_water, saved.newest, sync.clock())
-            still_there = await connections.note_progress(
-                conn,
-                loaded.id,
-                loaded.connected_at,
-                high_water=high_water,
-                history_start=step.history_start,
-                history_done=step.history_done,
-                account_id=account,
-                device_id=survey.device_id if survey else None,
-            )
-            if not still_there:
-                raise ConnectionGoneError(loaded.id)
-            await runs.count(conn, sync.run, saved)
+        if is_empty(batch) and len(steps) > 1:
+            # A month without a reading is possible; an answer that is empty by mistake would be a month lost.
+            batch = await _read(sync, step.window)
+        if hides_readings(step.window, batch, survey):
+            raise VendorTryLater("the vendor's cloud showed no readings where it says it has some")
+        saved, high_water, believed = await _store(sync, step, survey, batch, high_water, believed)
         yield saved
+        if saved.doubtful and none_readable(batch):
+            raise VendorChanged("no record of a window could be read")
+
+
+async def _store(
+    sync: _Sync, step: Step, survey: Survey | None, batch: Batch, high_water: datetime | None, believed: bool
+) -> tuple[Saved, datetime | None, bool]:
+    """Readings, details, cursor and counts of one window in one transaction; the new high water and belief."""
+    loaded = sync.access.loaded
+    account = batch.account_id or loaded.account_id or (survey.account_id if survey else None)
+    if loaded.account_id is not None and account != loaded.account_id:
+        raise VendorChanged("an answer for another account than the one that was connected")
+    owner = Owner(loaded.person_id, loaded.id, f"{loaded.provider}/{sync.provider.route}/{account or 'unknown'}")
+    async with sync.db.as_worker() as conn:
+        if not await connections.lock(conn, loaded.id):
+            raise ConnectionGoneError(loaded.id)
+        saved = await readings.save(conn, owner, batch)
+        believed = believed and not saved.doubtful
+        if believed and step.moves_high_water:
+            high_water = schedule.advance(high_water, saved.newest, sync.clock())
+        still_there = await connections.note_progress(
+            conn,
+            loaded.id,
+            loaded.connected_at,
+            high_water=high_water,
+            history_start=step.history_start if believed else None,
+            history_done=believed and step.history_done,
+            account_id=account,
+            device_id=survey.device_id if survey else None,
+        )
+        if not still_there:
+            raise ConnectionGoneError(loaded.id)
+        await runs.count(conn, sync.run, saved)
+    return saved, high_water, believed
 
 
 async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved, now: datetime) -> Result:
@@ -275,7 +251,7 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
 
 
 async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError, now: datetime) -> Result:
-    before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at)
+    before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at, loaded.adopted)
     verdict = judge(failure, before, now, random.random())  # noqa: S311
     if verdict.reason != before.reason:
         log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)

@@ -91,7 +91,10 @@ class ProjectKeys:
                 answer = await send(self._http, "GET", self._url, headers=_PLAIN_JSON, largest=LARGEST_SET)
             if answer.status != 200:
                 raise VendorTryLater(f"the key server answered with status {answer.status}")
-            self._keys = read_key_set(answer.body)
+            keys = read_key_set(answer.body)
+            if not keys:
+                raise VendorChanged("the key server's answer holds no usable key")
+            self._keys = keys
         except (VendorError, TimeoutError) as failure:
             if not self._failed:
                 log.warning("project_keys_not_fetched", error=type(failure).__name__, age_s=_whole(self._age()))

@@ -82,7 +82,7 @@ async def _run(settings: Settings, service: Secret, wish: _Wish) -> int:
             if _agreed(found, wish):
                 outcome = await _take_over(runtime, terms, found)
     _tell(found, outcome, wish)
-    return 1 if not wish.dry_run and outcome.adopted == 0 and (found.ready or found.left.get("unreadable")) else 0
+    return 1 if outcome.left.get("unreadable") or (not wish.dry_run and found.ready and not outcome.adopted) else 0
 
 
 def _agreed(found: Found, wish: _Wish) -> bool:

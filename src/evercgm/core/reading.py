@@ -49,6 +49,10 @@ class Rejected:
     measured_text: str | None = None
 
 
+# Reasons that say: we could not read it. (The others say: it is read, and no glucose.)
+UNREAD = frozenset({"unreadable", "bad_time", "unknown_unit"})
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one answer held. ``account_id`` is the vendor's stable id of the account, None if not said."""

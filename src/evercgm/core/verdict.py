@@ -28,11 +28,15 @@ GRANT_LADDER = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=8), time
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What was known before this failure: its reason, how often in a row, and when the next try was due."""
+    """What was known before this failure: its reason, how often in a row, and when the next try was due.
+
+    ``adopted``: the tokens came from the host app and have never worked here.
+    """
 
     reason: str | None
     count: int
     next_sync_at: datetime | None
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) 
     """
     if isinstance(failure, GrantRefused):
         return _judge_grant(before, now)
+    if before.reason == "sign_in_refused" and isinstance(failure, VendorTryLater):
+        # An outage on the way up the ladder: the rung is kept, and what the person was told.
+        return Verdict("error", before.reason, _next(failure, now, 1, chance), before.count)
     status, reason = _named(failure)
     count = before.count + 1 if before.reason == reason else 1
     return Verdict(status, reason, _next(failure, now, count, chance), count)
@@ -95,6 +102,9 @@ def _judge_grant(before: Trouble, now: datetime) -> Verdict:
     rung = before.count if before.reason == "sign_in_refused" else 0
     if rung and before.next_sync_at is not None and now < before.next_sync_at:
         return Verdict("error", "sign_in_refused", before.next_sync_at, rung)
+    if rung >= len(GRANT_LADDER) and before.adopted:
+        # A wrong region or key at the adoption would look just so: an operator's matter, it expires nobody.
+        return Verdict("error", "operator_must_act", now + GRANT_LADDER[-1], 1)
     if rung >= len(GRANT_LADDER):
         return Verdict("expired", "reconnect_needed", None, rung + 1)
     return Verdict("error", "sign_in_refused", now + GRANT_LADDER[rung], rung + 1)

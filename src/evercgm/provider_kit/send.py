@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeVar
 
 import httpx2
@@ -24,6 +25,8 @@ _UNREADABLE = "an answer that is not the JSON we know"
 _NO_ANSWER = "the vendor's cloud did not answer"
 
 T = TypeVar("T")
+# 30 days of one reading a minute with all their fields are 750,000 values.
+MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,15 @@ class Answer:
     status: int
     body: bytes = field(repr=False)
     retry_after_s: int | None = None
+
+
+def vendor_client() -> httpx2.AsyncClient:
+    """The HTTP client for vendors: bounded, no redirects, no proxy of the environment, and no cookie ever kept.
+
+    One client serves all people: a kept cookie would travel from one person's answer into another's call.
+    """
+    keeps_nothing = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return httpx2.AsyncClient(cookies=keeps_nothing, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
 
 
 async def send(
@@ -50,19 +62,22 @@ async def send(
     Follows no redirect: credentials go to the host that was asked. Raises VendorTryLater (network,
     time-out) and VendorChanged (too large, broken compression); no message carries address or headers.
     """
-    request = http.build_request(
-        method,
-        url,
-        headers=dict(headers or {}),
-        params=dict(params) if params else None,
-        data=dict(form) if form else None,
-        timeout=TIMEOUT,
-    )
     try:
+        request = http.build_request(
+            method,
+            url,
+            headers=dict(headers or {}),
+            params=dict(params) if params else None,
+            data=dict(form) if form else None,
+            timeout=TIMEOUT,
+        )
         async with asyncio.timeout(WHOLE_CALL_S):
             return await _answer(http, request, largest)
     except httpx2.DecodingError:
         raise VendorChanged(_UNREADABLE) from None
+    except (httpx2.InvalidURL, UnicodeError, ValueError):
+        # A token or an address with characters that no header can carry.
+        raise VendorChanged("a request that cannot be sent") from None
     except (httpx2.HTTPError, httpx2.StreamError, TimeoutError):
         # The library's error holds the request with its token: it must not travel on.
         raise VendorTryLater(_NO_ANSWER) from None
@@ -123,7 +138,12 @@ def raise_if_passing(answer: Answer) -> None:
 
 
 def read_json(body: bytes, kind: type[T]) -> T:
-    """The JSON of ``body`` as a ``kind``. Raises VendorChanged for all that does not fit, nothing else."""
+    """The JSON of ``body`` as a ``kind``. Raises VendorChanged for all that does not fit, nothing else.
+
+    An answer of more than a million values is refused before it is decoded, so that memory stays bounded.
+    """
+    if body.count(b",") > MOST_VALUES:
+        raise VendorChanged(_UNREADABLE)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -28,7 +28,7 @@ where id = %(id)s
 
 -- name: begin_state
 -- From here on the connection is ours, and due.
-insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at, connected_at)
-select c.id, c.person_id, %(region)s, now(), c.created_at at time zone 'UTC'
+insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at, connected_at, adopted_at)
+select c.id, c.person_id, %(region)s, now(), c.created_at at time zone 'UTC', now()
 from public.cgm_connections c
 where c.id = %(id)s

@@ -51,6 +51,8 @@ class Loaded:
     next_sync_at: datetime | None
     failure_count: int
     reason: str | None
+    adopted: bool
+    previous_kept: bool
     refreshing: bool
     connected_at: datetime | None
 
@@ -101,6 +103,8 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         next_sync_at=row["next_sync_at"],
         failure_count=row["failure_count"],
         reason=row["reason"],
+        adopted=row["adopted_at"] is not None,
+        previous_kept=row["previous_kept"],
         refreshing=bool(row["refreshing"]),
         connected_at=row["connected_at"],
     )
@@ -186,7 +190,7 @@ async def previous_refresh_token(db: Database, loaded: Loaded) -> Secret | None:
 
 
 async def forget_previous_token(db: Database, loaded: Loaded) -> None:
-    """The previous refresh token was refused as well."""
+    """The previous refresh token was refused as well, or is not needed any more."""
     async with db.as_worker() as conn:
         await conn.execute(QUERIES["forget_previous_token"], {"id": loaded.id, "generation": loaded.generation})
 

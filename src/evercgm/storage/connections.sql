@@ -72,6 +72,7 @@ set history_start = case when not %(anew)s then sync_state.history_start end,
     generation = sync_state.generation + 1,
     refresh_until = null,
     previous_refresh_token = '',
+    adopted_at = null,
     failures_since = null,
     failure_count = 0,
     reason = null
@@ -89,6 +90,7 @@ select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refres
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
        s.history_done_at, s.next_sync_at, s.failure_count, s.reason, s.connected_at,
+       s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
        s.refresh_until > now() as refreshing
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
@@ -124,7 +126,7 @@ where connection_id = %(id)s
 returning previous_refresh_token
 
 -- name: forget_previous_token
--- It was refused too: it is tried once.
+-- It was refused too, or the new access token has worked.
 update cgm_private.sync_state
 set previous_refresh_token = ''
 where connection_id = %(id)s
@@ -162,7 +164,8 @@ with state as (
       failures_since = null,
       failure_count = 0,
       reason = null,
-      previous_refresh_token = ''
+      previous_refresh_token = '',
+      adopted_at = null
   where connection_id = %(id)s
     and generation = %(generation)s
   returning connection_id
@@ -233,10 +236,14 @@ where connection_id = %(id)s
 delete from public.cgm_connections where id = %(id)s and person_id = %(person_id)s
 
 -- name: note_seal_broken
+-- A connection at rest stays at rest.
 with state as (
   update cgm_private.sync_state
   set next_sync_at = %(next_sync_at)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
   where connection_id = %(id)s
+    and exists (
+      select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
+    )
   returning connection_id
 )
 update public.cgm_connections c

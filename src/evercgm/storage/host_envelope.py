@@ -18,6 +18,9 @@ _HOST = re.compile(r"([0-9a-fA-F]{32}):([0-9a-fA-F]{32}):((?:[0-9a-fA-F]{2})+)")
 _OURS = re.compile(r"v1\.[0-9a-f]{8}\.[A-Za-z0-9_-]+=*")
 # What a Bearer header can carry (RFC 6750, 2.1). Anything else, such as "enc:…", is somebody's envelope.
 _PLAIN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+# Versioned envelopes (a damaged one of ours among them) and Fernet's.
+_SOMEBODYS = re.compile(r"v\d+\.|gAAAAA")
+SHORTEST_TOKEN = 12
 
 
 def form_of(stored: str) -> Form:
@@ -28,7 +31,12 @@ def form_of(stored: str) -> Form:
         return "host"
     if _OURS.fullmatch(stored):
         return "ours"
-    return "plain" if _PLAIN.fullmatch(stored) else "unreadable"
+    return "plain" if is_token(stored) and not _SOMEBODYS.match(stored) else "unreadable"
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a token at all: what a Bearer header can carry, and longer than a word."""
+    return len(text) >= SHORTEST_TOKEN and _PLAIN.fullmatch(text) is not None
 
 
 class HostEnvelope:
@@ -47,7 +55,9 @@ class HostEnvelope:
             raise SealBroken(f"not the host app's envelope; its form is: {form_of(stored)}")
         iv, tag, sealed = (bytes.fromhex(part) for part in match.groups())
         try:
-            opened = self._cipher.decrypt(iv, sealed + tag, None)
-            return Secret(opened.decode())
+            opened = self._cipher.decrypt(iv, sealed + tag, None).decode()
         except (InvalidTag, UnicodeDecodeError):
             raise SealBroken("the host app's envelope does not open with this key, or it was altered") from None
+        if not is_token(opened):
+            raise SealBroken("the host app's envelope holds no token")
+        return Secret(opened)

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evercgm.core.reading import Batch, Reading, reading_id
+from evercgm.core.reading import UNREAD, Batch, Reading, reading_id
 from evercgm.storage.database import Connection, load_queries
 
 QUERIES = load_queries("readings.sql")
 SAME_MOMENT = timedelta(seconds=30)
+# A record that cannot be read is asked for so often before it counts as never readable.
+ENOUGH_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,16 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Counts of one batch, and its newest instant (aware UTC)."""
+    """Counts of one batch, and its newest instant (aware UTC).
+
+    ``doubtful``: records that could not be read and have not yet been tried five times.
+    """
 
     fetched: int = 0
     inserted: int = 0
     updated: int = 0
     rejected: int = 0
+    doubtful: int = 0
     newest: datetime | None = None
 
 
@@ -35,9 +41,9 @@ async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
     """Save in the caller's transaction. Matches each record to what is stored; inserts only what is new."""
     await conn.execute(QUERIES["lock_person"], {"person_id": owner.person_id})
     readings = _one_per_key(batch.readings)
-    rejected = await _keep_rejected(conn, owner, batch)
+    rejected, doubtful = await _keep_rejected(conn, owner, batch)
     if not readings:
-        return Saved(fetched=len(batch.rejected), rejected=rejected)
+        return Saved(fetched=len(batch.rejected), rejected=rejected, doubtful=doubtful)
     matched, known = await _match(conn, owner, readings)
     ids = _assign_ids(owner, readings, matched)
     inserted = await _insert(conn, owner, readings, ids, matched)
@@ -52,6 +58,7 @@ async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
         inserted=inserted,
         updated=updated,
         rejected=rejected,
+        doubtful=doubtful,
         newest=max(reading.measured_at for reading in readings),
     )
 
@@ -86,12 +93,14 @@ def _assign_ids(owner: Owner, readings: list[Reading], matched: dict[int, str]) 
     """An id for each place: the stored one, or that of its twin in this batch, or a new one."""
     ids: list[str] = []
     by_tick: dict[tuple[bytes, int], str] = {}
+    by_value: dict[int, int] = {}
     for n, reading in enumerate(readings):
         tick = _tick(reading)
-        found = matched.get(n) or (by_tick.get(tick) if tick else None) or _near_twin(readings, ids, n)
+        found = matched.get(n) or (by_tick.get(tick) if tick else None) or _near_twin(readings, ids, n, by_value)
         ids.append(found or reading_id(owner.person_id, owner.stream, reading))
         if tick:
             by_tick.setdefault(tick, ids[n])
+        by_value[reading.glucose_mg_dl] = n
     return ids
 
 
@@ -101,14 +110,12 @@ def _tick(reading: Reading) -> tuple[bytes, int] | None:
     return reading.transmitter_hash, reading.transmitter_ticks
 
 
-def _near_twin(readings: list[Reading], ids: list[str], n: int) -> str | None:
+def _near_twin(readings: list[Reading], ids: list[str], n: int, by_value: dict[int, int]) -> str | None:
     """The id of an equal value at most 30 s earlier in the same batch (readings are oldest first)."""
-    for earlier in range(n - 1, -1, -1):
-        if readings[n].measured_at - readings[earlier].measured_at > SAME_MOMENT:
-            return None
-        if readings[earlier].glucose_mg_dl == readings[n].glucose_mg_dl:
-            return ids[earlier]
-    return None
+    earlier = by_value.get(readings[n].glucose_mg_dl)
+    if earlier is None or readings[n].measured_at - readings[earlier].measured_at > SAME_MOMENT:
+        return None
+    return ids[earlier]
 
 
 async def _insert(
@@ -143,6 +150,7 @@ async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids:
             "person_id": owner.person_id,
             "ids": [ids[n] for n in places],
             "vals": [float(readings[n].glucose_mg_dl) for n in places],
+            "measured": [readings[n].measured_at for n in places],
         },
     )
     return cursor.rowcount
@@ -166,9 +174,10 @@ async def _save_details(conn: Connection, owner: Owner, readings: list[Reading],
     )
 
 
-async def _keep_rejected(conn: Connection, owner: Owner, batch: Batch) -> int:
+async def _keep_rejected(conn: Connection, owner: Owner, batch: Batch) -> tuple[int, int]:
+    """How many were set aside for the first time, and how many may yet become readable."""
     if not batch.rejected:
-        return 0
+        return 0, 0
     cursor = await conn.execute(
         QUERIES["keep_rejected"],
         {
@@ -178,6 +187,9 @@ async def _keep_rejected(conn: Connection, owner: Owner, batch: Batch) -> int:
             "record_keys": [record.record_key for record in batch.rejected],
             "reasons": [record.reason for record in batch.rejected],
             "texts": [record.measured_text for record in batch.rejected],
+            "unread": sorted(UNREAD),
+            "enough": ENOUGH_TRIES,
         },
     )
-    return cursor.rowcount
+    row = await cursor.fetchone()
+    return (int(row["added"]), int(row["doubtful"])) if row else (0, 0)

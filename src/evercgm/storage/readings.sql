@@ -40,13 +40,14 @@ from unnest(%(ids)s::text[], %(measured)s::timestamptz[], %(vals)s::float8[], %(
 on conflict (id) do nothing
 
 -- name: correct_readings
--- A vendor's later value of a record of ours; rows that the host app made are never rewritten.
+-- A vendor's later value or time of a record of ours; rows that the host app made are never rewritten.
 update public.glucose_readings r
-set value = i.val
-from unnest(%(ids)s::text[], %(vals)s::float8[]) as i (id, val)
+set value = i.val, "timestamp" = i.measured_at at time zone 'UTC'
+from unnest(%(ids)s::text[], %(vals)s::float8[], %(measured)s::timestamptz[]) as i (id, val, measured_at)
 where r.id = i.id
   and r.person_id = %(person_id)s
-  and r.value is distinct from i.val
+  and (r.value, r."timestamp")
+      is distinct from (i.val, (i.measured_at at time zone 'UTC')::timestamp(3))
   and substr(r.id, 15, 1) = '8'
 
 -- name: relink_readings
@@ -75,13 +76,31 @@ where (reading_details.trend, reading_details.trend_rate, reading_details.flag)
    or reading_details.absent_since is not null
 
 -- name: keep_rejected
--- Records that are no readings, kept aside with their reason, each once.
-insert into cgm_private.rejected_records (connection_id, person_id, stream, record_key, reason, measured_text)
-select %(connection_id)s, %(person_id)s, %(stream)s, i.record_key, i.reason, i.measured_text
-from unnest(%(record_keys)s::text[], %(reasons)s::text[], %(texts)s::text[])
-  as i (record_key, reason, measured_text)
-where not exists (
-  select from cgm_private.rejected_records k
-  where k.person_id = %(person_id)s and k.stream = %(stream)s and k.record_key = i.record_key
+-- Records that are no readings, kept aside with their reason, each once; and how often each was seen by now.
+with incoming as (
+  select distinct on (i.record_key, i.reason) i.record_key, i.reason, i.measured_text
+  from unnest(%(record_keys)s::text[], %(reasons)s::text[], %(texts)s::text[])
+    as i (record_key, reason, measured_text)
+), again as (
+  update cgm_private.rejected_records k
+  set times_seen = least(k.times_seen + 1, %(enough)s)
+  from incoming i
+  where k.person_id = %(person_id)s
+    and k.stream = %(stream)s
+    and k.record_key = i.record_key
     and k.reason = i.reason
+  returning k.record_key, k.reason, k.times_seen
+), added as (
+  insert into cgm_private.rejected_records (connection_id, person_id, stream, record_key, reason, measured_text)
+  select %(connection_id)s, %(person_id)s, %(stream)s, i.record_key, i.reason, i.measured_text
+  from incoming i
+  where not exists (select from again a where a.record_key = i.record_key and a.reason = i.reason)
+  returning record_key, reason, times_seen
+), everything as (
+  select record_key, reason, times_seen from again
+  union all
+  select record_key, reason, times_seen from added
 )
+select (select count(*) from added) as added,
+       count(*) filter (where reason = any(%(unread)s::text[]) and times_seen < %(enough)s) as doubtful
+from everything

@@ -29,6 +29,8 @@ LOWEST_MEASURED, HIGHEST_MEASURED = 40, 400
 # Older transmitters report 0 to 12 in the value's place: codes of a sensor error, no glucose.
 HIGHEST_ERROR_CODE = 12
 HIGHEST_PLAUSIBLE = 1000
+# 30 days hold 8,640 readings; copies of several devices and a faster cadence fit as well.
+MOST_RECORDS = 50_000
 FUTURE_ALLOWANCE = timedelta(hours=24)
 WINDOW_TOLERANCE = timedelta(seconds=1)
 # What API v3 serves did not exist before: a first record older than this has a broken clock.
@@ -174,6 +176,8 @@ def _envelope(body: bytes, kind: str) -> _Envelope:
     envelope = read_json(body, _Envelope)
     if envelope.recordType not in (None, kind):
         raise VendorChanged("an answer with records of another kind")
+    if len(envelope.records) > MOST_RECORDS:
+        raise VendorChanged("an answer with more records than a window can hold")
     return envelope
 
 
