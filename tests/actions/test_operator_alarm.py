@@ -112,3 +112,14 @@ def test_a_clock_that_is_off_is_told(seconds: int, status: str) -> None:
 @pytest.mark.parametrize(("pending", "status"), [([], "ok"), (["20261124000004"], "fail"), (None, "unknown")])
 def test_missing_migrations_are_told(pending: list[str] | None, status: str) -> None:
     assert status == checkup.check_migrations(pending).status
+
+
+async def test_an_account_that_the_vendor_closes_to_us_is_told_once(world: World) -> None:
+    connection_id = await world.connect()
+    world.weather.answers["egvs"] = (403, b"")
+
+    told = await refused_sync(world, connection_id)
+    again = await refused_sync(world, connection_id)
+
+    assert [(event["connection_id"], event["status"]) for event in told] == [(connection_id, 403)]
+    assert again == []
