@@ -91,10 +91,7 @@ class ProjectKeys:
                 answer = await send(self._http, "GET", self._url, headers=_PLAIN_JSON, largest=LARGEST_SET)
             if answer.status != 200:
                 raise VendorTryLater(f"the key server answered with status {answer.status}")
-            keys = read_key_set(answer.body)
-            if not keys:
-                raise VendorChanged("the key server's answer holds no usable key")
-            self._keys = keys
+            self._keys = read_key_set(answer.body)
         except (VendorError, TimeoutError) as failure:
             if not self._failed:
                 log.warning("project_keys_not_fetched", error=type(failure).__name__, age_s=_whole(self._age()))
@@ -109,7 +106,7 @@ class ProjectKeys:
 def read_key_set(body: bytes) -> dict[str, ProjectKey]:
     """The usable keys by their id: P-256 for ES256, RSA for RS256; others are left out.
 
-    Raises VendorChanged: no key set, or one with more than 50 keys.
+    Raises VendorChanged: no key set, one with more than 50 keys, or with keys but none usable.
     """
     try:
         members = json.loads(body)["keys"]
@@ -122,6 +119,9 @@ def read_key_set(body: bytes) -> dict[str, ProjectKey]:
         kid, key = _read_key(member) if isinstance(member, dict) else ("", None)
         if key is not None:
             found.setdefault(kid, key)
+    if members and not found:
+        # An empty set revokes them all; a set of nothing but strange keys is somebody's mistake.
+        raise VendorChanged("the key server's answer holds no usable key")
     return found
 
 

@@ -82,7 +82,15 @@ async def _run(settings: Settings, service: Secret, wish: _Wish) -> int:
             if _agreed(found, wish):
                 outcome = await _take_over(runtime, terms, found)
     _tell(found, outcome, wish)
-    return 1 if outcome.left.get("unreadable") or (not wish.dry_run and found.ready and not outcome.adopted) else 0
+    return _exit_code(found, outcome, wish.dry_run)
+
+
+def _exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
+    """1 where connections could not be opened (a dry run: where none could), or none of the ready ones was taken."""
+    unreadable = outcome.left.get("unreadable", 0)
+    if dry_run:
+        return 1 if unreadable and not found.ready else 0
+    return 1 if unreadable or (found.ready and not outcome.adopted) else 0
 
 
 def _agreed(found: Found, wish: _Wish) -> bool:
