@@ -31,7 +31,7 @@ test: $(VENV)/test.stamp ## run every test; installs a Chromium for the browser 
 	$(BIN)/ruff format --check $(SRC)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 proof: $(VENV)/test.stamp ## run the long tests: what `make test` does a hundred times, a thousand times
 	$(BIN)/python -m pytest tests/proof
