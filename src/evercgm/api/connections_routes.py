@@ -6,6 +6,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from evercgm.actions import pause
 from evercgm.actions.disconnect import disconnect
 from evercgm.api.caller import Changing, Reading, Wired
 from evercgm.api.fields import PathId, PersonQuery, Told
@@ -77,6 +78,20 @@ async def get_connection(connection_id: PathId, runtime: Wired, caller: Reading)
     return OneConnection.model_validate(facts)
 
 
+@router.post("/connections/{connection_id}/pause")
+async def pause_connection(connection_id: PathId, runtime: Wired, caller: Changing) -> OneConnection:
+    """Fetch nothing until it is resumed; the access is kept, sealed."""
+    await pause.pause(runtime.db, caller, connection_id)
+    return await get_connection(connection_id, runtime, caller)
+
+
+@router.post("/connections/{connection_id}/resume")
+async def resume_connection(connection_id: PathId, runtime: Wired, caller: Changing) -> OneConnection:
+    """Go on after a pause; what was missed is fetched at once."""
+    await pause.resume(runtime.db, caller, connection_id)
+    return await get_connection(connection_id, runtime, caller)
+
+
 @router.delete("/connections/{connection_id}")
 async def delete_connection(connection_id: PathId, runtime: Wired, caller: Changing) -> Disconnected:
     """Forget the tokens and the connection; the readings stay."""
@@ -85,10 +100,15 @@ async def delete_connection(connection_id: PathId, runtime: Wired, caller: Chang
 
 
 def _facts(runtime: Runtime, found: ConnectionView) -> dict[str, object]:
-    names = set(Connection.model_fields) - {"message", "freshness"}
+    names = set(Connection.model_fields) - {"reason", "message", "freshness"}
+    reason = found.reason
+    if found.status == "disconnected" and reason not in (*pause.ENDED, "not_adopted"):
+        # The trouble of before the pause is remembered, yet the pause is why nothing comes.
+        reason = "paused"
     return {
         **{name: getattr(found, name) for name in names},
-        "message": message_for(found.reason),
+        "reason": reason,
+        "message": message_for(reason),
         "freshness": freshness(found.newest_reading_at, found.now, _usual_delay(runtime, found)),
     }
 

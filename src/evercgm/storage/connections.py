@@ -342,3 +342,19 @@ async def note_seal_broken(conn: Connection, connection_id: str, next_sync_at: d
     """The stored tokens do not open with any key that we have."""
     values = {"id": connection_id, "next_sync_at": next_sync_at, "message": message_for("seal_broken")}
     await conn.execute(QUERIES["note_seal_broken"], values)
+
+
+async def lock_at_rest(conn: Connection, connection_id: str, person_id: str) -> Row | None:
+    """As the worker: the locked row's person_id, status, reason, has_tokens; None: it is gone."""
+    values = {"id": connection_id, "person_id": person_id}
+    return await (await conn.execute(QUERIES["lock_at_rest"], values)).fetchone()
+
+
+async def pause(conn: Connection, connection_id: str, person_id: str) -> None:
+    """At rest until it is resumed; the tokens stay sealed."""
+    await conn.execute(QUERIES["pause"], {"id": connection_id, "person_id": person_id})
+
+
+async def resume(conn: Connection, connection_id: str, person_id: str) -> None:
+    """Out of its rest, and due now."""
+    await conn.execute(QUERIES["resume"], {"id": connection_id, "person_id": person_id})

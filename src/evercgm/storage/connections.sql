@@ -250,3 +250,30 @@ update public.cgm_connections c
 set status = 'error', error_message = %(message)s
 from state
 where c.id = state.connection_id
+
+-- name: lock_at_rest
+-- What pausing and resuming must know; the tokens themselves stay where they are.
+select c.person_id, c.status::text as status, s.reason,
+       c.access_token <> '' or c.refresh_token <> '' as has_tokens
+from public.cgm_connections c
+join cgm_private.sync_state s on s.connection_id = c.id
+where c.id = %(id)s and c.person_id = %(person_id)s
+for update of c
+
+-- name: pause
+update public.cgm_connections
+set status = 'disconnected', error_message = null
+where id = %(id)s and person_id = %(person_id)s and status in ('connected', 'error')
+
+-- name: resume
+-- Due now. Trouble from before the pause is still trouble until a sync succeeds.
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = now()
+  where connection_id = %(id)s
+  returning connection_id, reason
+)
+update public.cgm_connections c
+set status = case when state.reason is null then 'connected' else 'error' end::"CGMConnectionStatus"
+from state
+where c.id = state.connection_id and c.person_id = %(person_id)s and c.status = 'disconnected'
