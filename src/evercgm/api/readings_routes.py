@@ -1,10 +1,15 @@
-"""A person's readings, newest first, page by page."""
+"""A person's readings, newest first, page by page: as JSON or CSV, compressed, and asked for anew at little cost."""
 
+import asyncio
+import csv
+import gzip
+import hashlib
+import io
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from evercgm.api.caller import Reading as ReadingCaller
@@ -18,6 +23,14 @@ router = APIRouter(tags=["readings"])
 Unit = Literal["mg/dL", "mmol/L"]
 MG_DL_PER_MMOL_L = 18.01559
 DEFAULT_LIMIT, LARGEST_LIMIT = 1000, 5000
+JSON, CSV = "application/json", "text/csv"
+# Below the first, gzip saves nothing; beyond the second, it would keep other callers waiting.
+SMALLEST_GZIP, LARGEST_INLINE_GZIP, GZIP_LEVEL = 500, 100_000, 4
+_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie, Accept, Accept-Encoding"}
+_FORMS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A page of readings", "content": {CSV: {"schema": {"type": "string"}}}},
+    304: {"description": "`If-None-Match` names the `ETag` that the page still has"},
+}
 
 
 class Reading(BaseModel):
@@ -43,8 +56,9 @@ class Readings(BaseModel):
     next: str | None
 
 
-@router.get("/readings", response_model=Readings)
+@router.get("/readings", response_model=Readings, responses=_FORMS)
 async def list_readings(
+    request: Request,
     runtime: Wired,
     caller: ReadingCaller,
     person_id: PersonQuery = None,
@@ -54,18 +68,22 @@ async def list_readings(
     cursor: Annotated[str | None, Query(max_length=500, pattern=r"^[\w-]+$")] = None,
     unit: Annotated[Unit, Query()] = "mg/dL",
 ) -> Response:
-    """Newest first, ``from`` inclusive, ``to`` exclusive. ``person_id`` may be left out with one person."""
+    """Newest first, ``from`` inclusive, ``to`` exclusive. ``person_id`` may be left out with one person.
+
+    With ``Accept: text/csv`` a table with a header row; the next page's address is then in the ``Link`` header.
+    """
     if from_ is not None and to is not None and from_ >= to:
         raise BadInput("from", "must be before 'to'")
-    span = Span(from_, to)
-    page = await views.readings(runtime.db, caller, person_id, span, limit=limit, cursor=cursor)
+    page = await views.readings(runtime.db, caller, person_id, Span(from_, to), limit=limit, cursor=cursor)
     asked = {"person_id": person_id, "from": from_ and from_.isoformat(), "to": to and to.isoformat()}
     following = {**asked, "limit": limit, "unit": unit, "cursor": page.next_cursor}
-    body = {
-        "readings": [_reading(item, unit) for item in page.readings],
-        "next": _next(runtime.settings.public_url, following) if page.next_cursor else None,
-    }
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    next_ = _next(runtime.settings.public_url, following) if page.next_cursor else None
+    found = [reading_facts(item, unit) for item in page.readings]
+    headers = {**_HEADERS, "Link": f'<{next_}>; rel="next"'} if next_ else dict(_HEADERS)
+    if _wants_csv(request.headers.get("accept", "")):
+        return await _answer(request, caller.owner_id, _table(found), f"{CSV}; charset=utf-8", headers)
+    body = msgspec.json.encode({"readings": found, "next": next_})
+    return await _answer(request, caller.owner_id, body, JSON, headers)
 
 
 def _next(public_url: str, query: dict[str, Any]) -> str:
@@ -73,7 +91,8 @@ def _next(public_url: str, query: dict[str, Any]) -> str:
     return f"{public_url}/api/metabolic/cgm/readings?{urlencode(given)}"
 
 
-def _reading(found: ReadingView, unit: Unit) -> dict[str, Any]:
+def reading_facts(found: ReadingView, unit: Unit) -> dict[str, Any]:
+    """A reading as it is told: the fields of ``Reading``."""
     value, rate = found.value, found.trend_rate
     if unit == "mmol/L":
         value = round(value / MG_DL_PER_MMOL_L, 1)
@@ -91,3 +110,65 @@ def _reading(found: ReadingView, unit: Unit) -> dict[str, Any]:
         "connection_id": found.connection_id,
         "display_offset_min": found.display_offset_min,
     }
+
+
+def _table(found: list[dict[str, Any]]) -> bytes:
+    """CSV as RFC 4180 has it; what is unknown is an empty cell."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(Reading.model_fields))
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue().encode()
+
+
+async def _answer(request: Request, owner_id: str, body: bytes, media_type: str, headers: dict[str, str]) -> Response:
+    """The body or, where the caller has it already, 304; compressed where the caller can read that.
+
+    The tag is weak, since the same page may travel compressed or not, and it is the owner's own: a browser in which
+    somebody else has signed in since is never told that the page of before still holds.
+    """
+    digest = hashlib.blake2b(body, key=owner_id.encode()[:64], person=media_type.encode()[:16], digest_size=16)
+    headers["ETag"] = f'W/"{digest.hexdigest()}"'
+    if _has_already(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if len(body) >= SMALLEST_GZIP and _takes_gzip(request.headers.get("accept-encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        body = _gzip(body) if len(body) <= LARGEST_INLINE_GZIP else await asyncio.to_thread(_gzip, body)
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, GZIP_LEVEL, mtime=0)
+
+
+def _has_already(asked: str, tag: str) -> bool:
+    held = {item.strip().removeprefix("W/") for item in asked.split(",")}
+    return "*" in held or tag.removeprefix("W/") in held
+
+
+def _wants_csv(accept: str) -> bool:
+    """CSV only where it is named, and JSON is not liked better."""
+    weights = _weights(accept)
+    return weights.get(CSV, 0.0) > 0 and weights[CSV] >= weights.get(JSON, 0.0)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    weights = _weights(accept_encoding)
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
+def _weights(header: str) -> dict[str, float]:
+    """Names and their ``q`` of an Accept header; one that cannot be read counts as 0."""
+    weights = {}
+    for item in header.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        given = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
+        weights[name] = _weight(given[0]) if given else 1.0
+    return weights
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text) if len(text) <= 5 else 0.0
+    except ValueError:
+        return 0.0
