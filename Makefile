@@ -6,7 +6,7 @@ PORT ?= 8400
 SIMULATOR_PORT ?= $(if $(filter 0,$(PORT)),0,8401)
 SRC := src tests
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof check fix arch lock clean
+.PHONY: help demo test proof bench check fix arch lock clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -35,6 +35,9 @@ test: $(VENV)/test.stamp ## run every test; installs a Chromium for the browser 
 
 proof: $(VENV)/test.stamp ## run the long tests: what `make test` does a hundred times, a thousand times
 	$(BIN)/python -m pytest tests/proof
+
+bench: $(VENV)/test.stamp ## measure against the plain way of doing the same, and print one table
+	$(BIN)/python -m bench.run
 
 check: $(VENV)/test.stamp ## format, lint, types, architecture, fast tests
 	$(BIN)/ruff format --check $(SRC)

@@ -1,0 +1,1 @@
+"""What `make bench` measures: each thing beside the plain thing it is held against, in one run."""

@@ -1,0 +1,43 @@
+"""``python -m bench.run``: the bars, each beside the plain thing it is held against; prints one table."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from bench import history_sync, incremental_sync, one_by_one, readings_api
+from bench.kit import Bar, scratch_server
+from evercgm.logs import set_up_logs
+from evercgm.storage.embedded import Embedded
+
+HEADINGS = ("bar", "ours", "plain", "ratio", "to reach", "")
+
+
+async def run_all(server: Embedded) -> list[Bar]:
+    """Every bar in turn on one database."""
+    return [
+        await history_sync.run(server),
+        await incremental_sync.run(server),
+        *await one_by_one.run(server),
+        await readings_api.run(server),
+    ]
+
+
+def table(bars: Sequence[Bar]) -> str:
+    """A Markdown table, and the notes below it."""
+    verdicts = {True: "reached", False: "missed"}
+    rows = [HEADINGS, *((b.name, b.ours, b.plain, b.ratio, b.reach, verdicts[b.reached]) for b in bars)]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(HEADINGS))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "| " + " | ".join("-" * max(width, 3) for width in widths) + " |")
+    notes = [f"- {bar.name}: {note}" for bar in bars for note in bar.notes]
+    return "\n".join([*lines, "", *notes])
+
+
+if __name__ == "__main__":
+    set_up_logs("ERROR")
+    began = time.monotonic()
+    with scratch_server() as database:
+        print(table(asyncio.run(run_all(database))))
+    print(f"\n{time.monotonic() - began:.0f} s in all; medians of interleaved rounds: trust the ratios.")

@@ -1,0 +1,46 @@
+"""A static vendor, its own process: pre-rendered answers by their address. ``python -m bench.vendor ANSWERS.json``."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+
+def key_of(target: str) -> str:
+    """One name for an address, however its query is written."""
+    parts = urlsplit(target)
+    return parts.path.rpartition("/")[2] + "".join(f" {value}" for _name, value in sorted(parse_qsl(parts.query)))
+
+
+async def serve(answers: dict[str, bytes]) -> None:
+    """Answer on a free port, which is printed, until we are ended."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                target = key_of(head.split(b" ", 2)[1].decode())
+                if target not in answers:
+                    print(f"not in the answers: {target}", file=sys.stderr)
+                writer.write(answers.get(target, _NOT_FOUND))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def _whole(body: str) -> bytes:
+    raw = body.encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+    return head.encode() + raw
+
+
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text())
+    asyncio.run(serve({key: _whole(body) for key, body in given.items()}))
