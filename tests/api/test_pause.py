@@ -129,6 +129,19 @@ async def test_trouble_is_not_forgotten_by_a_pause(
     assert (resumed.json()["status"], resumed.json()["reason"]) == ("error", "vendor_denied")
 
 
+async def test_a_pause_does_not_hurry_the_ladder_of_a_refused_sign_in(
+    client: httpx2.AsyncClient, database: Any, ada: Owner, admin: Run
+) -> None:
+    connection_id = await add_connection(admin, ada.person_id, status="error")
+    await admin("update cgm_private.sync_state set reason = 'sign_in_refused', next_sync_at = now() + interval '2 h'")
+
+    for step in ("pause", "resume"):
+        await client.post(f"{LIST}/{connection_id}/{step}", headers=ada.bearer)
+
+    status, *_, due, reason = await stored(database, connection_id)
+    assert (status, due, reason) == ("error", False, "sign_in_refused")
+
+
 @pytest.mark.parametrize("ends", ["well", "badly"])
 async def test_a_running_sync_ends_and_does_not_wake_it(
     client: httpx2.AsyncClient, runtime: Runtime, database: Any, ada: Owner, admin: Run, ends: str

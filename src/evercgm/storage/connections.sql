@@ -266,14 +266,18 @@ set status = 'disconnected', error_message = null
 where id = %(id)s and person_id = %(person_id)s and status in ('connected', 'error')
 
 -- name: resume
--- Due now. Trouble from before the pause is still trouble until a sync succeeds.
+-- Due now. Trouble from before the pause is still trouble until a sync succeeds, and a refused sign-in keeps its
+-- waiting time: pausing and resuming must not climb the ladder that ends in a reconnect.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = now()
+  set next_sync_at = case when reason = 'sign_in_refused' then coalesce(next_sync_at, now()) else now() end
   where connection_id = %(id)s
   returning connection_id, reason
 )
 update public.cgm_connections c
-set status = case when state.reason is null then 'connected' else 'error' end::"CGMConnectionStatus"
+set status = (
+  case when coalesce(state.reason, 'rate_limited') in ('rate_limited', 'vendor_unavailable')
+    then 'connected' else 'error' end
+)::"CGMConnectionStatus"
 from state
 where c.id = state.connection_id and c.person_id = %(person_id)s and c.status = 'disconnected'

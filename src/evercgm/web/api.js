@@ -55,6 +55,8 @@ export const providers = async () => (await call('GET', `${BASE}/providers`)).pr
 export const connections = async (personId) =>
   (await call('GET', `${BASE}/connections?${query({ person_id: personId })}`)).connections;
 export const connection = (id) => call('GET', `${BASE}/connections/${encodeURIComponent(id)}`);
+export const pause = (id) => call('POST', `${BASE}/connections/${encodeURIComponent(id)}/pause`);
+export const resume = (id) => call('POST', `${BASE}/connections/${encodeURIComponent(id)}/resume`);
 export const disconnect = (id) => call('DELETE', `${BASE}/connections/${encodeURIComponent(id)}`);
 export const startLogin = (provider, personId, region) =>
   call('POST', `${BASE}/${encodeURIComponent(provider)}/oauth`, { person_id: personId, region });

@@ -2,11 +2,11 @@
 
 import uPlot from './vendor/uPlot.esm.js';
 import { TARGET } from './readings.js';
+import { marks, number, withUnit } from './units.js';
 import { clock, day, dayAndClock } from './words.js';
 
 const DAY_S = 24 * 3600;
 const EMPTY = { times: [], values: [], flags: [], gaps: 0, points: 0 };
-const MARKS = [40, 70, 120, 180, 250, 300, 350, 400];
 const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
 /** Makes the chart in `frame`. `onPoint(text)` gets the words for the point under the pointer, or ''. */
@@ -47,7 +47,8 @@ export function makeChart(frame, onPoint) {
           stroke: () => colours.muted,
           size: 44,
           gap: 6,
-          splits: (u, axis, low, high) => MARKS.filter((mark) => mark >= low && mark <= high),
+          splits: (u, axis, low, high) => marks().filter((mark) => mark >= low && mark <= high),
+          values: (u, splits) => splits.map(number),
           grid: { stroke: () => colours.grid, width: 1 },
           ticks: { show: false },
         },
@@ -137,7 +138,7 @@ export function makeChart(frame, onPoint) {
     const value = index == null ? null : line.values[index];
     if (value == null || u.cursor.left < 0) return onPoint('');
     const flag = line.flags[index];
-    const words = flag ? (flag === 'low' ? 'below the sensor’s range' : 'above the sensor’s range') : `${Math.round(value)} mg/dL`;
+    const words = flag ? (flag === 'low' ? 'below the sensor’s range' : 'above the sensor’s range') : withUnit(value);
     return onPoint(`${dayAndClock(new Date(line.times[index] * 1000))} · ${words}`);
   }
 
@@ -161,6 +162,8 @@ export function makeChart(frame, onPoint) {
       frame.dataset.points = String(line.points);
       frame.dataset.gaps = String(line.gaps);
     },
+    /** Draws again with the axis in the unit that is now chosen. */
+    relabel: () => plot.redraw(false, true),
     data: () => ({ times: [...line.times], values: [...line.values] }),
   };
 }

@@ -72,6 +72,7 @@ function makeCard(first, host, dialog) {
   element.setAttribute('aria-labelledby', title.id);
   let connection = first;
   let asked = false;
+  let askedRun = '';
 
   const name = () => nameOf(host.providers(), connection.provider);
   const hint = (text) => say(part(element, 'hint'), text);
@@ -81,8 +82,8 @@ function makeCard(first, host, dialog) {
     hint('');
     working(element, true);
     try {
-      await api.syncNow(connection.id);
-      await host.refresh();
+      const runs = await api.syncNow(connection.id);
+      askedRun = runs[0]?.id ?? '';
     } catch (error) {
       working(element, false);
       hint(tooSoon(error) ?? host.failed(error));
@@ -91,6 +92,11 @@ function makeCard(first, host, dialog) {
       await host.refresh();
     }
   });
+  const rest = part(element, 'rest');
+  const restWords = part(element, 'rest-words');
+  restWords.id = `rest-${first.id}`;
+  rest.addEventListener('click', () => toggleRest(rest, connection, name(), host, hint));
+
   part(element, 'disconnect').addEventListener('click', () => dialog.ask(connection, name()));
   part(element, 'reconnect').addEventListener('click', (event) =>
     goToVendor(event.currentTarget, connection.provider, connection.person_id, connection.region, host, hint));
@@ -101,21 +107,35 @@ function makeCard(first, host, dialog) {
     const status = part(element, 'status');
     say(status, words.status(connection.status));
     status.dataset.status = connection.status;
-    const message = connection.status === 'connected' ? lateWords(connection, now) : words.statusMessage(connection);
+    const message = words.statusMessage(connection) || lateWords(connection, now);
     say(part(element, 'message'), message);
     part(element, 'message').hidden = message === '';
     fillFacts(connection, now);
-    const mendable = connection.status === 'expired' || connection.reason === 'not_adopted';
+    const mendable = needsSignIn(connection);
     part(element, 'reconnect').hidden = !(mendable && BY_CONSENT_PAGE.has(connection.provider));
-    part(element, 'sync').hidden = connection.status === 'expired' || connection.status === 'disconnected';
-    working(element, asked || runs.some((run) => run.state === 'queued' || run.state === 'running'));
+    part(element, 'sync').hidden = mendable || connection.status === 'disconnected';
+    fillRest(rest, restWords, connection);
+    const open = runs.find((run) => run.state !== 'done');
+    working(element, asked || open !== undefined);
+    const progress = words.progress(open);
+    say(part(element, 'progress-text'), progress);
+    part(element, 'progress').hidden = progress === '';
+    tellResult(runs);
     fillHistory(part(element, 'history'), runs);
+  }
+
+  /** Says once how the sync ended that was asked for here. */
+  function tellResult(runs) {
+    const ended = runs.find((run) => run.id === askedRun && run.state === 'done');
+    if (!ended) return;
+    askedRun = '';
+    hint(`Sync done: ${words.sync(ended)}.`);
   }
 
   function fillFacts(facts, now) {
     say(part(element, 'newest'), facts.newest_reading_at ? words.ago(new Date(facts.newest_reading_at), now) : 'none yet');
     say(part(element, 'last-sync'), facts.last_sync_at ? words.ago(new Date(facts.last_sync_at), now) : 'not yet');
-    const next = facts.next_sync_at && facts.status !== 'expired' && facts.status !== 'disconnected';
+    const next = facts.next_sync_at && !needsSignIn(facts) && facts.status !== 'disconnected';
     say(part(element, 'next-sync'), next ? words.ahead(new Date(facts.next_sync_at), now) : 'not planned');
     const region = regionOf(host.providers(), facts);
     say(part(element, 'region'), region);
@@ -125,6 +145,47 @@ function makeCard(first, host, dialog) {
   }
 
   return { element, fill };
+}
+
+/** Whether only a new consent mends it, also where the vendor's no came during a pause. */
+function needsSignIn(connection) {
+  return connection.status === 'expired' || ['not_adopted', 'reconnect_needed', 'no_tokens'].includes(connection.reason);
+}
+
+/** One button for both ways, so that focus stays where it is. */
+function fillRest(button, meaning, connection) {
+  const paused = connection.status === 'disconnected';
+  button.hidden = needsSignIn(connection);
+  button.dataset.test = paused ? 'resume' : 'pause';
+  button.className = paused ? 'primary' : 'secondary';
+  say(button, paused ? 'Resume' : 'Pause');
+  button.title = paused ? '' : meaning.textContent;
+  if (paused) button.removeAttribute('aria-describedby');
+  else button.setAttribute('aria-describedby', meaning.id);
+}
+
+async function toggleRest(button, connection, name, host, hint) {
+  const resuming = connection.status === 'disconnected';
+  button.setAttribute('aria-disabled', 'true');
+  hint('');
+  try {
+    await setRest(connection.id, name, !resuming, host);
+  } catch (error) {
+    hint(host.failed(error));
+  }
+  await host.refresh();
+  button.removeAttribute('aria-disabled');
+}
+
+/** Pauses or resumes, and says so; a pause can be taken back right there. */
+async function setRest(id, name, pausing, host) {
+  await (pausing ? api.pause(id) : api.resume(id));
+  if (!pausing) return host.notice('good', words.resumed(name));
+  const undo = async () => {
+    await setRest(id, name, false, host).catch((error) => host.notice('bad', host.failed(error)));
+    await host.refresh();
+  };
+  return host.notice('plain', words.paused(name), { label: 'Resume', run: undo });
 }
 
 function working(element, busy) {
@@ -142,21 +203,26 @@ function lateWords(connection, now) {
 function fillHistory(list, runs) {
   const shown = runs.slice(0, RUNS_SHOWN).map((run) => {
     const at = run.started_at ?? run.finished_at;
-    return [run.outcome ?? run.state, at ? words.dayAndClock(new Date(at)) : '', words.sync(run)];
+    return [run.outcome ?? run.state, at ? words.dayAndClock(new Date(at)) : '', words.sync(run), words.syncAside(run)];
   });
   const print = JSON.stringify(shown);
   if (list.dataset.print === print) return;
   list.dataset.print = print;
-  list.replaceChildren(...(shown.length ? shown.map(historyLine) : [historyLine(['', '', 'No sync yet'])]));
+  list.replaceChildren(...(shown.length ? shown.map(historyLine) : [historyLine(['', '', 'No sync yet', ''])]));
 }
 
-function historyLine([outcome, when, text]) {
+function historyLine([outcome, when, text, aside]) {
   const item = document.createElement('li');
   item.dataset.outcome = outcome;
   const time = document.createElement('span');
   time.textContent = when;
   const what = document.createElement('span');
   what.textContent = text;
+  if (aside) {
+    const small = document.createElement('small');
+    small.textContent = aside;
+    what.append(small);
+  }
   item.append(time, what);
   return item;
 }

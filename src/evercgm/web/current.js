@@ -1,6 +1,7 @@
 // The big value: the newest reading, and how far it may be trusted to be the present one.
 
 import { TARGET, freshness } from './readings.js';
+import { limits, unit } from './units.js';
 import * as words from './words.js';
 
 const byId = (id) => document.getElementById(id);
@@ -55,8 +56,8 @@ function setText(id, text) {
 }
 
 const unitOf = (reading) => {
-  if (reading.flag === 'low') return `below 40 ${reading.unit}`;
-  return reading.flag === 'high' ? `above 400 ${reading.unit}` : reading.unit;
+  if (reading.flag === 'low') return `below ${limits().floor} ${unit()}`;
+  return reading.flag === 'high' ? `above ${limits().ceiling} ${unit()}` : unit();
 };
 
 function rangeOf(reading) {

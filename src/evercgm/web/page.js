@@ -5,9 +5,11 @@ import { makeChart } from './chart.js';
 import { makeConnections } from './connections.js';
 import { showCurrent } from './current.js';
 import { asLine, summary } from './readings.js';
+import * as units from './units.js';
 import * as words from './words.js';
 
 const REFRESH_MS = 5_000;
+const BUSY_REFRESH_MS = 1_000;
 const BACK_OFF_AT_MOST_MS = 60_000;
 const LONG_RANGE_RELOAD_MS = 20_000;
 const SESSION_RELOAD_MS = 60_000;
@@ -30,6 +32,7 @@ const state = {
   newest: null,
   connections: [],
   failures: 0,
+  busy: false,
 };
 
 let chart = null;
@@ -111,16 +114,16 @@ function chartWords() {
   const sum = summary(state.line);
   if (!sum) return emptyWords();
   const { points, gaps } = state.line;
-  return `Glucose of the last ${state.range.label}: ${points} readings, lowest ${Math.round(sum.lowest)}, `
-    + `highest ${Math.round(sum.highest)} mg/dL, ${gaps === 1 ? '1 gap' : `${gaps} gaps`}.`;
+  return `Glucose of the last ${state.range.label}: ${points} readings, lowest ${units.number(sum.lowest)}, `
+    + `highest ${units.withUnit(sum.highest)}, ${gaps === 1 ? '1 gap' : `${gaps} gaps`}.`;
 }
 
 function showSummary(sum) {
   byId('summary').hidden = sum === null;
   if (sum === null) return;
-  byId('summary-average').textContent = String(Math.round(sum.average));
-  byId('summary-lowest').textContent = sum.beyond.low ? '< 40' : String(Math.round(sum.lowest));
-  byId('summary-highest').textContent = sum.beyond.high ? '> 400' : String(Math.round(sum.highest));
+  byId('summary-average').textContent = units.number(sum.average);
+  byId('summary-lowest').textContent = sum.beyond.low ? `< ${units.limits().floor}` : units.number(sum.lowest);
+  byId('summary-highest').textContent = sum.beyond.high ? `> ${units.limits().ceiling}` : units.number(sum.highest);
   byId('summary-target').textContent = `${Math.round(sum.inTarget * 100)} %`;
 }
 
@@ -153,6 +156,31 @@ function chooseRange(range) {
   refresh();
 }
 
+function showUnits() {
+  byId('units').replaceChildren(...units.UNITS.map((name) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = name;
+    button.dataset.test = `unit-${name === 'mg/dL' ? 'mgdl' : 'mmol'}`;
+    button.addEventListener('click', () => chooseUnit(name));
+    return button;
+  }));
+  chooseUnit(recall('unit'));
+}
+
+/** Changes what is read, not what is known: nothing is fetched. */
+function chooseUnit(name) {
+  units.chooseUnit(name);
+  remember('unit', units.unit());
+  for (const button of byId('units').children) button.setAttribute('aria-pressed', String(button.textContent === units.unit()));
+  const { low, high } = units.limits();
+  byId('key-target').textContent = `Target ${low}–${high} ${units.unit()}`;
+  if (!chart || !state.session) return;
+  chart.relabel();
+  byId('chart-readout').textContent = '';
+  showReadings();
+}
+
 function choosePerson(id) {
   state.personId = id;
   remember('person', id);
@@ -182,7 +210,7 @@ async function look() {
   const [connections, newest] = await Promise.all([api.connections(personId), api.newestReading(personId)]);
   const runs = await Promise.all(connections.map(async (one) => [one.id, await runsOf(one.id)]));
   if (personId !== state.personId) return false;
-  Object.assign(state, { connections, newest });
+  Object.assign(state, { connections, newest, busy: runs.some(([, of]) => of.some((run) => run.state !== 'done')) });
   await loadLine(personId);
   if (personId !== state.personId) return false;
   showView('person');
@@ -248,7 +276,7 @@ async function lookOnce() {
     await look();
     state.failures = 0;
     offline('');
-    plan(REFRESH_MS);
+    plan(state.busy ? BUSY_REFRESH_MS : REFRESH_MS);
   } catch (error) {
     if (error instanceof api.Problem && error.status === 401) return signedOut();
     state.failures += 1;
@@ -333,6 +361,8 @@ addEventListener('online', refresh);
 
 window.evercgm = { chart: () => chart?.data() ?? { times: [], values: [] } };
 setInterval(age, AGE_MS);
+byId('time-zone').textContent = words.timeZone(new Date());
 showRanges();
+showUnits();
 readReturn();
 refresh();

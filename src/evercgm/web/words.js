@@ -1,5 +1,7 @@
 // What the page says: times, trends and states in words. Plain functions, no document.
 
+import { number } from './units.js';
+
 const TRENDS = {
   doubleUp: 'rising very fast',
   singleUp: 'rising fast',
@@ -24,6 +26,21 @@ const MESSAGES = {
 };
 
 const OUTCOMES = { nothing_new: 'nothing new', failed: 'did not work', cancelled: 'stopped' };
+
+const TRIGGERS = { person: 'asked for here', connect: 'after connecting', command: 'asked for by a command', schedule: '' };
+
+const FAILURES = {
+  vendor_unavailable: 'the vendor did not answer',
+  rate_limited: 'the vendor asked us to slow down',
+  vendor_denied: 'the vendor refused',
+  vendor_changed: 'the vendor’s answer could not be read',
+  operator_must_act: 'this service’s access needs attention',
+  sign_in_refused: 'the vendor did not accept our access',
+  reconnect_needed: 'a new sign-in is needed',
+  no_tokens: 'a new sign-in is needed',
+  seal_broken: 'the stored access cannot be opened',
+  paused: 'it was paused',
+};
 
 const RETURNS = {
   connected: ['good', 'Connected. Your readings are coming in.'],
@@ -85,18 +102,43 @@ export function delay(minutes) {
 export function figure(reading) {
   if (reading.flag === 'low') return 'Low';
   if (reading.flag === 'high') return 'High';
-  return reading.unit === 'mmol/L' ? reading.value.toFixed(1) : String(Math.round(reading.value));
+  return number(reading.value);
 }
 
 /** One sync as one line without its time. */
 export function sync(run) {
   if (run.state === 'queued') return 'waiting for its turn';
-  if (run.state === 'running') return 'running now';
+  if (run.state === 'running') return run.fetched ? `running, ${counted(run.fetched)} so far` : 'running now';
+  if (run.outcome === 'failed') return FAILURES[run.reason] ?? OUTCOMES.failed;
   if (run.outcome !== 'succeeded') return OUTCOMES[run.outcome] ?? run.outcome ?? 'done';
   const parts = [`${run.inserted.toLocaleString('en')} new`];
   if (run.updated) parts.push(`${run.updated} corrected`);
   if (run.rejected) parts.push(`${run.rejected} not readable`);
   return parts.join(', ');
+}
+
+const counted = (readings) => (readings === 1 ? '1 reading' : `${readings.toLocaleString('en')} readings`);
+
+/** What is going on at this moment: the words of a queued or running sync, or ''. */
+export function progress(run) {
+  if (run?.state === 'queued') return 'Waiting for its turn…';
+  if (run?.state !== 'running') return '';
+  return run.fetched ? `Fetching: ${counted(run.fetched)} so far…` : 'Asking the vendor for readings…';
+}
+
+/** Why a sync was done and how long it took: "after connecting, 1.4 s". */
+export function syncAside(run) {
+  const took = run.took_ms === null || run.outcome === 'cancelled' ? '' : `${(Math.max(run.took_ms, 50) / 1000).toFixed(1)} s`;
+  return [TRIGGERS[run.trigger] ?? '', took].filter(Boolean).join(', ');
+}
+
+/** The browser's time zone as "Europe/Berlin (GMT+1)". */
+export function timeZone(now) {
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone ?? '';
+  const parts = new Intl.DateTimeFormat('en', { timeZoneName: 'shortOffset' }).formatToParts(now);
+  const offset = parts.find((part) => part.type === 'timeZoneName')?.value ?? '';
+  if (!name || name === offset) return offset || 'this browser’s zone';
+  return offset ? `${name.replaceAll('_', ' ')} (${offset})` : name.replaceAll('_', ' ');
 }
 
 /** The kind (good, plain, bad) and sentence for what a consent page sent back. */
@@ -111,6 +153,9 @@ export function kept(total) {
   if (total === 0) return 'There are no readings from this connection yet.';
   return total === 1 ? 'Your 1 reading stays.' : `Your ${total.toLocaleString('en')} readings stay.`;
 }
+
+export const paused = (name) => `${name} is paused. Nothing new is fetched; readings and access are kept.`;
+export const resumed = (name) => `${name} goes on. What was missed is being fetched.`;
 
 export function disconnected(name, answer) {
   const revoked = answer.vendor_revoked ? '' : ` To be thorough, you can also remove evercgm in your ${name} account.`;

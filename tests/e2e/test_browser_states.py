@@ -1,0 +1,315 @@
+"""Every state of the page in a real Chromium: paused, expired, restarted, hostile, by keyboard, to a screen reader."""
+
+import gzip
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from demo_process import Demo, until
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, sync_playwright
+from series import sql
+from test_browser import CHROMIUM, Walker, new_owner, pytestmark
+
+__all__ = ["pytestmark"]
+AXE = (Path(__file__).parent / "vendor" / "axe-4.10.3.min.js").read_text(encoding="utf-8")
+HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
+FIRST_LOAD = 200_000
+COMPRESSED = ("text/", "application/javascript", "application/json", "image/svg")
+Open = Callable[..., Walker]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(demo: Demo, browser: Browser) -> Iterator[Open]:
+    """A signed-in page of a new owner with one person."""
+    contexts: list[BrowserContext] = []
+
+    def opened(label: str = "Kim", **options: Any) -> Walker:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        owner, person_id, link = new_owner(demo, label)
+        walker = Walker(contexts[-1], demo)
+        walker.owner, walker.person_id = owner, person_id  # type: ignore[attr-defined]
+        walker.sign_in(link)
+        walker.page.wait_for_selector('[data-test="connect-dexcom"]')
+        return walker
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def connected(walker: Walker, username: str = "User7") -> Walker:
+    walker.connect(username)
+    walker.wait_for_chart()
+    return walker
+
+
+def status_is(page: Page, words: str) -> None:
+    page.wait_for_selector(f'[data-test="status"]:text-is("{words}")')
+
+
+def expire(demo: Demo, person_id: str) -> None:
+    """As the end of the failure ladder leaves it."""
+    sql(
+        demo,
+        "with ended as (update cgm_private.sync_state set reason = 'reconnect_needed', next_sync_at = null"
+        " where person_id = %s returning connection_id) update public.cgm_connections c set status = 'expired'"
+        " from ended where c.id = ended.connection_id returning c.id",
+        person_id,
+    )
+
+
+def child_of(demo: Demo, word: str) -> int:
+    """The process id of a child of the demo by a word of its command line."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            arguments = (folder / "cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == demo.process.pid and word in arguments:
+            return int(folder.name)
+    raise AssertionError(f"no child {word}")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until the element has the focus, as a person without a mouse does."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement?.matches(selector) ?? false", selector):
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", f"nobody sees that {selector} has the focus"
+            return
+    raise AssertionError(f"Tab never reaches {selector}")
+
+
+def test_connecting_and_pausing_need_no_mouse(demo: Demo, open_page: Open) -> None:
+    walker = open_page()
+    page = walker.page
+
+    tab_to(page, '[data-test="connect-dexcom"]')
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Approve")
+    tab_to(page, 'button[value="approve"]')
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{demo.url}/**")
+    walker.wait_for_chart()
+    tab_to(page, '[data-test="pause"]')
+    page.keyboard.press("Enter")
+    status_is(page, "Paused")
+    assert page.evaluate("document.activeElement.dataset.test") == "resume"
+    page.keyboard.press("Enter")
+
+    status_is(page, "Connected")
+    assert walker.console == []
+
+
+def test_a_pause_says_what_it_means_and_can_be_taken_back(open_page: Open) -> None:
+    page = connected(open_page()).page
+
+    page.click('[data-test="pause"]')
+    status_is(page, "Paused")
+
+    assert "readings and access are kept" in page.inner_text('[data-test="notice"]')
+    assert page.inner_text('[data-test="next-sync"]') == "not planned"
+    assert page.is_hidden('[data-test="sync-now"]')
+    page.click("#notice-action")
+    status_is(page, "Connected")
+    assert "goes on" in page.inner_text('[data-test="notice"]')
+
+
+def test_an_expired_connection_reconnects_and_another_account_is_asked_about(demo: Demo, open_page: Open) -> None:
+    walker = connected(open_page())
+    page = walker.page
+    expire(demo, walker.person_id)  # type: ignore[attr-defined]
+    status_is(page, "Sign in again")
+    assert page.is_hidden('[data-test="pause"]')
+    assert page.is_hidden('[data-test="sync-now"]')
+
+    page.click('[data-test="reconnect"]')
+    page.wait_for_selector("text=Approve")
+    page.click('input[value="User6"]')
+    page.click('button[value="approve"]')
+    page.wait_for_selector('[data-test="notice"] >> text=/another account/')
+    status_is(page, "Sign in again")
+    page.click("text=Use this account from now on")
+
+    page.wait_for_selector('[data-test="notice"] >> text=/readings are coming in/')
+    status_is(page, "Connected")
+    assert "attempt" not in page.url
+
+
+def test_the_unit_is_remembered_and_reaches_number_summary_and_key(open_page: Open) -> None:
+    page = connected(open_page()).page
+    in_mg = float(page.inner_text("#summary-average"))
+
+    page.click('[data-test="unit-mmol"]')
+    in_mmol = page.inner_text("#summary-average")
+    assert abs(float(in_mmol) - in_mg / 18.01559) < 0.1
+    assert "." in page.inner_text("#summary-highest")
+    assert "mmol/L" in page.get_attribute("#chart", "aria-label")  # type: ignore[operator]
+    assert page.inner_text("#key-target") == "Target 3.9–10.0 mmol/L"
+    page.reload()
+    page.wait_for_selector('[data-test="unit-mmol"][aria-pressed="true"]')
+    until(lambda: page.inner_text("#summary-average") == in_mmol, "the unit is still mmol/L")
+    until(lambda: "mmol/L" in page.inner_text("#current-unit"), "the value is in mmol/L")
+
+
+def test_the_history_says_what_each_sync_brought(open_page: Open) -> None:
+    page = connected(open_page()).page
+
+    page.click('[data-test="sync-history"] summary')
+
+    line = '[data-test="sync-history"] li[data-outcome="succeeded"]'
+    until(lambda: page.locator(line).count() > 0, "a sync has ended")
+    until(lambda: "after connecting" in page.locator(line).last.inner_text(), "the first one says why it was")
+    assert " new" in page.locator(line).last.inner_text()
+
+
+def test_a_sync_that_runs_shows_how_far_it_is(demo: Demo, open_page: Open) -> None:
+    walker = connected(open_page())
+    page = walker.page
+    running = {"state": "running", "outcome": None, "fetched": 1440, "took_ms": None, "finished_at": None}
+
+    def as_if_running(route: Route) -> None:
+        answer = route.fetch()
+        syncs = answer.json()["syncs"]
+        route.fulfill(response=answer, json={"syncs": [{**syncs[0], **running}, *syncs[1:]]})
+
+    page.route("**/syncs?*", as_if_running)
+
+    page.wait_for_selector('[data-test="sync-progress"] >> text="Fetching: 1,440 readings so far…"')
+    assert page.is_disabled('[data-test="sync-now"]')
+    page.unroute("**/syncs?*")
+    page.wait_for_selector('[data-test="sync-progress"]', state="hidden")
+
+
+def test_times_are_the_browsers_and_say_so(open_page: Open) -> None:
+    page = open_page(timezone_id="Asia/Tokyo").page
+
+    assert page.inner_text('[data-test="time-zone"]') == "Asia/Tokyo (GMT+9)"
+
+
+def test_hostile_text_is_text(demo: Demo, open_page: Open) -> None:
+    walker = open_page(HOSTILE)
+    page = walker.page
+    second = json.loads(
+        demo.command("person", "add", HOSTILE, "--owner", walker.owner).stdout  # type: ignore[attr-defined]
+    )
+    page.reload()
+    page.wait_for_selector('[data-test="person-picker"]')
+    assert second["id"] in {
+        page.get_attribute(f"#person-picker option:nth-child({place})", "value") for place in (1, 2)
+    }
+    connected(walker)
+
+    def from_a_hostile_vendor(route: Route) -> None:
+        answer = route.fetch()
+        found = [
+            {**one, "status": "error", "message": HOSTILE, "device_id": HOSTILE} for one in answer.json()["connections"]
+        ]
+        route.fulfill(response=answer, json={"connections": found})
+
+    page.route("**/connections?*", from_a_hostile_vendor)
+
+    until(lambda: page.inner_text('[data-part="device"]') == HOSTILE, "the device is shown as text")
+    assert page.inner_text('[data-part="message"]') == HOSTILE
+    assert HOSTILE in (page.text_content("#person-title") or "")
+    assert page.locator('img[src="x"]').count() == 0
+    assert page.title() != "broken"
+
+
+def test_the_page_outlives_a_restart_of_the_server(demo: Demo, open_page: Open) -> None:
+    page = connected(open_page()).page
+    before = child_of(demo, "serve")
+
+    os.kill(before, signal.SIGTERM)
+    page.context.set_offline(True)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.wait_for_selector('[data-test="offline"] >> text=/Offline, trying again/')
+    assert int(page.get_attribute("#chart", "data-points") or 0) > 100
+    page.context.set_offline(False)
+
+    until(lambda: page.inner_text('[data-test="offline"]') == "", "the page found the server again", 40)
+    assert child_of(demo, "serve") != before
+    status_is(page, "Connected")
+
+
+def test_a_first_look_that_fails_says_so_and_goes_on(open_page: Open) -> None:
+    page = open_page().page
+    page.route("**/connections?*", lambda route: route.fulfill(status=500, json={"detail": "no"}))
+
+    page.reload()
+
+    page.wait_for_selector('[data-test="offline"] >> text=/has trouble/')
+    assert page.is_visible('[data-test="loading"]')
+    page.unroute("**/connections?*")
+    page.wait_for_selector('[data-test="connect-dexcom"]', timeout=15_000)
+
+
+def test_the_first_load_is_small_and_asks_nobody_else(demo: Demo, open_page: Open) -> None:
+    walker = open_page()
+    answers: list[Response] = []
+    walker.page.on("response", lambda answer: answers.append(answer))
+
+    walker.page.reload()
+    walker.page.wait_for_selector('[data-test="connect-dexcom"]')
+
+    sizes = {answer.url: _transferred(answer) for answer in answers}
+    assert len(sizes) > 8
+    assert sum(sizes.values()) < FIRST_LOAD, sizes
+    assert {urlsplit(url).netloc for url in sizes} == {urlsplit(demo.url).netloc}
+
+
+def _transferred(answer: Response) -> int:
+    """Bytes on the wire; what is served plain is counted as a proxy that compresses would send it."""
+    kind = answer.headers.get("content-type", "")
+    body = answer.body()
+    return len(gzip.compress(body)) if kind.startswith(COMPRESSED) or "javascript" in kind else len(body)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_state_has_a_serious_finding_of_axe(demo: Demo, open_page: Open, scheme: str, width: int) -> None:
+    walker = open_page("Kim", viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = walker.page
+    findings = {"connect": serious(page)}
+    connected(walker)
+    page.click('[data-test="sync-history"] summary')
+    findings["connected"] = serious(page)
+    page.click('[data-test="pause"]')
+    status_is(page, "Paused")
+    findings["paused"] = serious(page)
+    page.click('[data-test="disconnect"]')
+    findings["dialog"] = serious(page)
+    page.keyboard.press("Escape")
+    expire(demo, walker.person_id)  # type: ignore[attr-defined]
+    status_is(page, "Sign in again")
+    findings["expired"] = serious(page)
+    page.click("#sign-out")
+    page.wait_for_selector('[data-test="sign-in"]')
+    findings["sign-in"] = serious(page)
+
+    assert {state: found for state, found in findings.items() if found} == {}
+
+
+def serious(page: Page) -> list[str]:
+    time.sleep(0.3)  # colours fade for 0.15 s
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    assert len(found["passes"]) > 10
+    grave = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in grave for node in one["nodes"]]
