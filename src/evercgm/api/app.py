@@ -14,6 +14,7 @@ from evercgm.api import (
     connect_routes,
     connections_routes,
     error_responses,
+    events_routes,
     health_routes,
     providers_routes,
     readings_routes,
@@ -26,6 +27,7 @@ from evercgm.api.headers import Caught, Headed, content_security_policy
 from evercgm.api.jwks import Clock
 from evercgm.api.origins import origin_of, origins_of, with_siblings
 from evercgm.runtime import Runtime
+from evercgm.storage.changes import Hub
 
 BASE = "/api/metabolic/cgm"
 WEB = Path(evercgm.__file__).parent / "web"
@@ -49,12 +51,15 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=error_responses.PROBLEMS,
+        lifespan=events_routes.closing_streams,
     )
     app.state.runtime = runtime
+    app.state.events = Hub(runtime.db)
     app.state.verify = verifier_of(runtime, clock)
     error_responses.install(app)
     for module in (
-        connect_routes, connections_routes, readings_routes, sync_routes, providers_routes, session_routes,
+        connect_routes, connections_routes, readings_routes, events_routes, sync_routes, providers_routes,
+        session_routes,
     ):  # fmt: skip
         app.include_router(module.router, prefix=BASE)
     for router in (health_routes.router, connect_routes.pages, session_routes.pages):

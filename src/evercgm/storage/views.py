@@ -146,7 +146,7 @@ async def readings(
     db: Database, caller: Caller, person_id: str | None, span: Span, *, limit: int, cursor: str | None
 ) -> ReadingsPage:
     """One page of at most ``limit`` readings. Raises NotYours; BadInput: person_id, cursor."""
-    after_time, after_id = _open_cursor(cursor) if cursor is not None else (None, None)
+    after_time, after_id = open_cursor(cursor) if cursor is not None else (None, None)
     async with db.as_person(caller.claims) as conn:
         values = {
             "person_id": await _chosen(conn, person_id),
@@ -158,7 +158,7 @@ async def readings(
         }
         found = [ReadingView(**row) for row in await _rows(conn, "readings", values)]
     page = found[:limit]
-    return ReadingsPage(page, _make_cursor(page[-1]) if len(found) > limit else None)
+    return ReadingsPage(page, make_cursor(page[-1]) if len(found) > limit else None)
 
 
 async def sync_runs(db: Database, caller: Caller, connection_id: str | None, *, limit: int) -> list[RunView]:
@@ -207,12 +207,14 @@ def _connection(row: Row) -> ConnectionView:
     return ConnectionView(**facts)
 
 
-def _make_cursor(last: ReadingView) -> str:
+def make_cursor(last: ReadingView) -> str:
+    """The place of a reading in its person's readings, as text for an address."""
     text = json.dumps([last.measured_at.isoformat(), last.id])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _open_cursor(cursor: str) -> tuple[datetime, str]:
+def open_cursor(cursor: str) -> tuple[datetime, str]:
+    """The place that ``make_cursor`` wrote. Raises BadInput: not one of ours."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         time_text, id_ = json.loads(raw)
