@@ -26,7 +26,7 @@ REACH = 0.4
 BASE = "/api/metabolic/cgm/readings"
 
 
-async def run(server: Embedded) -> Bar:
+async def run(server: Embedded) -> list[Bar]:
     """Two servers, each a process; the load comes from a third; only one is asked at a time."""
     now = datetime.now(UTC).replace(microsecond=0)
     async with open_bench(server, "http://127.0.0.1:9") as bench:
@@ -52,7 +52,7 @@ async def run(server: Embedded) -> Bar:
             child("bench.serve_readings", "plain", str(path), str(token_path)) as other,
         ):
             targets = [(own, f"{BASE}?{urlencode(span)}"), (other, "/readings")]
-            return await asyncio.to_thread(_rounds, targets, token_path)
+            return [await asyncio.to_thread(_rounds, targets, token_path)]
 
 
 def _rounds(targets: list[tuple[int, str]], token_path: Path) -> Bar:

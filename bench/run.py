@@ -1,6 +1,7 @@
 """``python -m bench.run``: the bars, each beside the plain thing it is held against; prints one table."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 
@@ -12,14 +13,11 @@ from evercgm.storage.embedded import Embedded
 HEADINGS = ("bar", "ours", "plain", "ratio", "to reach", "")
 
 
-async def run_all(server: Embedded) -> list[Bar]:
-    """Every bar in turn on one database."""
-    return [
-        await history_sync.run(server),
-        await incremental_sync.run(server),
-        *await one_by_one.run(server),
-        await readings_api.run(server),
-    ]
+async def run_all(server: Embedded, only: Sequence[str] = ()) -> list[Bar]:
+    """Every bar in turn on one database, or those whose module is named."""
+    measures = (history_sync, incremental_sync, one_by_one, readings_api)
+    chosen = [one for one in measures if not only or one.__name__.rpartition(".")[2] in only]
+    return [bar for one in chosen for bar in await one.run(server)]
 
 
 def table(bars: Sequence[Bar]) -> str:
@@ -39,5 +37,5 @@ if __name__ == "__main__":
     set_up_logs("ERROR")
     began = time.monotonic()
     with scratch_server() as database:
-        print(table(asyncio.run(run_all(database))))
+        print(table(asyncio.run(run_all(database, sys.argv[1:]))))
     print(f"\n{time.monotonic() - began:.0f} s in all; medians of interleaved rounds: trust the ratios.")

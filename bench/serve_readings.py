@@ -1,4 +1,4 @@
-"""The two servers of bar 4, each its own process. ``python -m bench.serve_readings ours|plain TOLD.json TOKEN_FILE``."""
+"""The two servers of bar 4, each its own process. ``bench.serve_readings ours|plain TOLD.json TOKEN_FILE``."""
 
 import asyncio
 import json
@@ -34,8 +34,12 @@ async def ours(told: Told, token_file: Path) -> AsyncIterator[Any]:
     """The API as it is, standalone; a Bearer token of the owner goes into ``token_file``."""
     settings = read_settings({"EVERCGM_PUBLIC_URL": "http://127.0.0.1", "ENCRYPTION_KEY": told["key"]})
     async with open_runtime(settings, Secret(told["service_dsn"])) as runtime:
-        token_file.write_text(issue_jwt(runtime.keys, told["owner_id"], timedelta(hours=1)))
+        _write(token_file, issue_jwt(runtime.keys, told["owner_id"], timedelta(hours=1)))
         yield create_app(runtime)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from evercgm.core.reading import UNREAD, Batch, Reading, reading_id
 from evercgm.storage.database import Connection, load_queries
 
@@ -37,6 +39,33 @@ class Saved:
     newest: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Matches:
+    """By place in the batch: the stored reading's id; whose record key was known; where nothing is to be written."""
+
+    ids: dict[int, str]
+    known: set[int]
+    settled: set[int]
+
+
+class _Sent(msgspec.Struct, omit_defaults=True):
+    """A record on its way to the database, as JSON: a list of them is one parameter, encoded at once."""
+
+    record_key: str
+    measured_at: datetime
+    value: int
+    trend: str | None
+    trend_rate: float | None
+    flag: str | None
+    transmitter: bytes | None
+    ticks: int | None
+    n: int | None = None
+    id: str | None = None
+    fresh: bool | None = None
+    device_id: str | None = None
+    display_offset_min: int | None = None
+
+
 async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
     """Save in the caller's transaction. Matches each record to what is stored; inserts only what is new."""
     await conn.execute(QUERIES["lock_person"], {"person_id": owner.person_id})
@@ -44,15 +73,12 @@ async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
     rejected, doubtful = await _keep_rejected(conn, owner, batch)
     if not readings:
         return Saved(fetched=len(batch.rejected), rejected=rejected, doubtful=doubtful)
-    matched, known = await _match(conn, owner, readings)
-    ids = _assign_ids(owner, readings, matched)
-    inserted = await _insert(conn, owner, readings, ids, matched)
-    await conn.execute(
-        QUERIES["relink_readings"],
-        {"person_id": owner.person_id, "connection_id": owner.connection_id, "ids": list(matched.values())},
-    )
-    updated = await _correct(conn, owner, readings, ids, known)
-    await _save_details(conn, owner, readings, ids)
+    found = await _match(conn, owner, readings)
+    ids = _assign_ids(owner, readings, found.ids)
+    open_places = [n for n in range(len(readings)) if n not in found.settled]
+    inserted = await _store(conn, owner, readings, ids, open_places, found.ids)
+    await _relink(conn, owner, [ids[n] for n in open_places if n in found.ids])
+    updated = await _correct(conn, owner, readings, ids, [n for n in open_places if n in found.known])
     return Saved(
         fetched=len(batch.readings) + len(batch.rejected),
         inserted=inserted,
@@ -69,24 +95,32 @@ def _one_per_key(readings: Sequence[Reading]) -> list[Reading]:
     return sorted(by_key.values(), key=lambda reading: (reading.measured_at, reading.record_key))
 
 
-async def _match(conn: Connection, owner: Owner, readings: list[Reading]) -> tuple[dict[int, str], set[int]]:
-    """By place in ``readings``: the stored reading's id; and the places whose record key was known."""
+async def _match(conn: Connection, owner: Owner, readings: list[Reading]) -> _Matches:
+    sent = [_sent(reading, n=n) for n, reading in enumerate(readings)]
     cursor = await conn.execute(
         QUERIES["match"],
-        {
-            "person_id": owner.person_id,
-            "stream": owner.stream,
-            "ns": list(range(len(readings))),
-            "record_keys": [reading.record_key for reading in readings],
-            "measured": [reading.measured_at for reading in readings],
-            "vals": [float(reading.glucose_mg_dl) for reading in readings],
-            "transmitters": [reading.transmitter_hash for reading in readings],
-            "ticks": [reading.transmitter_ticks for reading in readings],
-        },
+        {"person_id": owner.person_id, "stream": owner.stream, "records": msgspec.json.encode(sent).decode()},
     )
     rows = await cursor.fetchall()
-    matched = {row["n"]: row["reading_id"] for row in rows if row["reading_id"] is not None}
-    return matched, {row["n"] for row in rows if row["known"]}
+    return _Matches(
+        {row["n"]: row["reading_id"] for row in rows},
+        {row["n"] for row in rows if row["known"]},
+        {row["n"] for row in rows if row["settled"]},
+    )
+
+
+def _sent(reading: Reading, n: int) -> _Sent:
+    return _Sent(
+        reading.record_key,
+        reading.measured_at,
+        reading.glucose_mg_dl,
+        reading.trend,
+        reading.trend_rate,
+        reading.flag,
+        reading.transmitter_hash,
+        reading.transmitter_ticks,
+        n,
+    )
 
 
 def _assign_ids(owner: Owner, readings: list[Reading], matched: dict[int, str]) -> list[str]:
@@ -118,30 +152,47 @@ def _near_twin(readings: list[Reading], ids: list[str], n: int, by_value: dict[i
     return ids[earlier]
 
 
-async def _insert(
-    conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], matched: dict[int, str]
+async def _store(
+    conn: Connection,
+    owner: Owner,
+    readings: list[Reading],
+    ids: list[str],
+    places: list[int],
+    matched: dict[int, str],
 ) -> int:
-    first_place = {id_: n for n, id_ in reversed(list(enumerate(ids)))}
-    new = sorted(n for n in first_place.values() if n not in matched)
-    if not new:
+    """New readings, and the details of ``places``, in one statement; how many were new."""
+    if not places:
         return 0
-    cursor = await conn.execute(
-        QUERIES["insert_readings"],
-        {
-            "person_id": owner.person_id,
-            "connection_id": owner.connection_id,
-            "ids": [ids[n] for n in new],
-            "measured": [readings[n].measured_at for n in new],
-            "vals": [float(readings[n].glucose_mg_dl) for n in new],
-            "devices": [readings[n].device_id for n in new],
-        },
-    )
-    return cursor.rowcount
+    first_place = {ids[n]: n for n in reversed(range(len(ids)))}
+    sent = []
+    for n in places:
+        record = _sent(readings[n], n)
+        record.id = ids[n]
+        record.fresh = n not in matched and first_place[ids[n]] == n
+        record.device_id = readings[n].device_id
+        record.display_offset_min = readings[n].display_offset_min
+        sent.append(record)
+    values = {
+        "person_id": owner.person_id,
+        "connection_id": owner.connection_id,
+        "stream": owner.stream,
+        "records": msgspec.json.encode(sent).decode(),
+    }
+    row = await (await conn.execute(QUERIES["store"], values)).fetchone()
+    return int(row["inserted"]) if row else 0
 
 
-async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: set[int]) -> int:
+async def _relink(conn: Connection, owner: Owner, ids: list[str]) -> None:
+    if ids:
+        await conn.execute(
+            QUERIES["relink_readings"],
+            {"person_id": owner.person_id, "connection_id": owner.connection_id, "ids": ids},
+        )
+
+
+async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: list[int]) -> int:
     # Only the record that made a reading's id may correct it: copies with another value would flip it for ever.
-    places = [n for n in sorted(known) if ids[n][14:] == reading_id(owner.person_id, owner.stream, readings[n])[14:]]
+    places = [n for n in known if ids[n][14:] == reading_id(owner.person_id, owner.stream, readings[n])[14:]]
     if not places:
         return 0
     cursor = await conn.execute(
@@ -154,24 +205,6 @@ async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids:
         },
     )
     return cursor.rowcount
-
-
-async def _save_details(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str]) -> None:
-    await conn.execute(
-        QUERIES["save_details"],
-        {
-            "person_id": owner.person_id,
-            "stream": owner.stream,
-            "record_keys": [reading.record_key for reading in readings],
-            "ids": ids,
-            "trends": [reading.trend for reading in readings],
-            "rates": [reading.trend_rate for reading in readings],
-            "offsets": [reading.display_offset_min for reading in readings],
-            "flags": [reading.flag for reading in readings],
-            "transmitters": [reading.transmitter_hash for reading in readings],
-            "ticks": [reading.transmitter_ticks for reading in readings],
-        },
-    )
 
 
 async def _keep_rejected(conn: Connection, owner: Owner, batch: Batch) -> tuple[int, int]:

@@ -3,19 +3,30 @@
 select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id)s, 0))
 
 -- name: match
--- For each incoming record: the reading it is already (1) by its key, (2) by the transmitter's clock,
--- (3) by an equal value within 30 s; null where it is new.
-select i.n, coalesce(known.reading_id, ticked.reading_id, near.id) as reading_id, known.reading_id is not null as known
-from unnest(
-  %(ns)s::int[], %(record_keys)s::text[], %(measured)s::timestamptz[], %(vals)s::float8[],
-  %(transmitters)s::bytea[], %(ticks)s::bigint[]
-) as i (n, record_key, measured_at, val, transmitter, ticks)
+-- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
+-- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
+select i.n,
+       coalesce(known.reading_id, ticked.reading_id, near.id) as reading_id,
+       known.reading_id is not null as known,
+       known.reading_id is not null
+         and known.absent_since is null
+         and (known.trend, known.trend_rate, known.flag) is not distinct from (i.trend, i.trend_rate, i.flag)
+         and stored.cgm_connection_id is not null
+         and stored.value = i.value
+         and stored."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
+from json_to_recordset(%(records)s::json) as i (
+  n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
+  transmitter text, ticks bigint
+)
 left join cgm_private.reading_details known
   on known.person_id = %(person_id)s and known.stream = %(stream)s and known.record_key = i.record_key
+left join public.glucose_readings stored on stored.id = known.reading_id
 left join lateral (
   select d.reading_id
   from cgm_private.reading_details d
-  where d.person_id = %(person_id)s and d.transmitter_hash = i.transmitter and d.transmitter_ticks = i.ticks
+  where d.person_id = %(person_id)s
+    and d.transmitter_hash = decode(i.transmitter, 'base64')
+    and d.transmitter_ticks = i.ticks
   limit 1
 ) ticked on known.reading_id is null
 left join lateral (
@@ -25,19 +36,43 @@ left join lateral (
     and r.source = 'cgm'
     and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '30 seconds'
                           and (i.measured_at at time zone 'UTC') + interval '30 seconds'
-    and r.value = i.val
+    and r.value = i.value
   order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
   limit 1
 ) near on known.reading_id is null and ticked.reading_id is null
+where coalesce(known.reading_id, ticked.reading_id, near.id) is not null
 
--- name: insert_readings
--- What matched nothing. An id that is there already is the same reading: a replay is harmless.
-insert into public.glucose_readings
-  (id, person_id, "timestamp", value, source, device_id, cgm_connection_id)
-select i.id, %(person_id)s, i.measured_at at time zone 'UTC', i.val, 'cgm', i.device_id, %(connection_id)s
-from unnest(%(ids)s::text[], %(measured)s::timestamptz[], %(vals)s::float8[], %(devices)s::text[])
-  as i (id, measured_at, val, device_id)
-on conflict (id) do nothing
+-- name: store
+-- What matched nothing becomes a reading: an id that is there already is the same one, so a replay is harmless. What
+-- the vendor said beside the value is kept by the record's own key.
+with incoming as materialized (
+  select *
+  from json_to_recordset(%(records)s::json) as i (
+    id text, fresh boolean, record_key text, measured_at timestamptz, value float8, device_id text, trend text,
+    trend_rate float8, display_offset_min int, flag text, transmitter text, ticks bigint
+  )
+), added as (
+  insert into public.glucose_readings
+    (id, person_id, "timestamp", value, source, device_id, cgm_connection_id)
+  select i.id, %(person_id)s, i.measured_at at time zone 'UTC', i.value, 'cgm', i.device_id, %(connection_id)s
+  from incoming i
+  where i.fresh
+  on conflict (id) do nothing
+  returning 1
+), detailed as (
+  insert into cgm_private.reading_details
+    (person_id, stream, record_key, reading_id, trend, trend_rate, display_offset_min, flag,
+     transmitter_hash, transmitter_ticks)
+  select %(person_id)s, %(stream)s, i.record_key, i.id, i.trend, i.trend_rate, i.display_offset_min, i.flag,
+         decode(i.transmitter, 'base64'), i.ticks
+  from incoming i
+  on conflict (person_id, stream, record_key) do update
+  set trend = excluded.trend, trend_rate = excluded.trend_rate, flag = excluded.flag, absent_since = null
+  where (reading_details.trend, reading_details.trend_rate, reading_details.flag)
+        is distinct from (excluded.trend, excluded.trend_rate, excluded.flag)
+     or reading_details.absent_since is not null
+)
+select count(*) as inserted from added
 
 -- name: correct_readings
 -- A vendor's later value or time of a record of ours; rows that the host app made are never rewritten.
@@ -57,23 +92,6 @@ set cgm_connection_id = %(connection_id)s
 where r.id = any(%(ids)s::text[])
   and r.person_id = %(person_id)s
   and r.cgm_connection_id is null
-
--- name: save_details
--- What the vendor said beside the value, by the record's own key.
-insert into cgm_private.reading_details
-  (person_id, stream, record_key, reading_id, trend, trend_rate, display_offset_min, flag,
-   transmitter_hash, transmitter_ticks)
-select %(person_id)s, %(stream)s, i.record_key, i.reading_id, i.trend, i.rate, i.display_offset, i.flag,
-       i.transmitter, i.ticks
-from unnest(
-  %(record_keys)s::text[], %(ids)s::text[], %(trends)s::text[], %(rates)s::float8[], %(offsets)s::int[],
-  %(flags)s::text[], %(transmitters)s::bytea[], %(ticks)s::bigint[]
-) as i (record_key, reading_id, trend, rate, display_offset, flag, transmitter, ticks)
-on conflict (person_id, stream, record_key) do update
-set trend = excluded.trend, trend_rate = excluded.trend_rate, flag = excluded.flag, absent_since = null
-where (reading_details.trend, reading_details.trend_rate, reading_details.flag)
-      is distinct from (excluded.trend, excluded.trend_rate, excluded.flag)
-   or reading_details.absent_since is not null
 
 -- name: keep_rejected
 -- Records that are no readings, kept aside with their reason, each once; and how often each was seen by now.
