@@ -277,6 +277,8 @@ def test_the_first_load_is_small_and_asks_nobody_else(demo: Demo, open_page: Ope
 def _transferred(answer: Response) -> int:
     """Bytes on the wire; what is served plain is counted as a proxy that compresses would send it."""
     kind = answer.headers.get("content-type", "")
+    if 300 <= answer.status < 400:
+        return 0
     body = answer.body()
     return len(gzip.compress(body)) if kind.startswith(COMPRESSED) or "javascript" in kind else len(body)
 

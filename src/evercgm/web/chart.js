@@ -3,7 +3,7 @@
 import uPlot from './vendor/uPlot.esm.js';
 import { TARGET } from './readings.js';
 import { marks, number, withUnit } from './units.js';
-import { clock, day, dayAndClock } from './words.js';
+import { axisClock, day, dayAndClock } from './words.js';
 
 const DAY_S = 24 * 3600;
 const EMPTY = { times: [], values: [], flags: [], gaps: 0, points: 0 };
@@ -183,7 +183,7 @@ function valueRange(values) {
 function timeLabel(seconds, step) {
   const date = new Date(seconds * 1000);
   const midnight = date.getHours() === 0 && date.getMinutes() === 0;
-  return midnight || step >= DAY_S ? day(date) : clock(date);
+  return midnight || step >= DAY_S ? day(date) : axisClock(date);
 }
 
 function readColours() {

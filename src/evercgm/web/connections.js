@@ -218,12 +218,12 @@ function historyLine([outcome, when, text, aside]) {
   time.textContent = when;
   const what = document.createElement('span');
   what.textContent = text;
+  item.append(time, what);
   if (aside) {
     const small = document.createElement('small');
     small.textContent = aside;
-    what.append(small);
+    item.append(small);
   }
-  item.append(time, what);
   return item;
 }
 

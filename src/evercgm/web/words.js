@@ -59,10 +59,13 @@ const RETURN_ERRORS = {
 const { hourCycle } = new Intl.DateTimeFormat(undefined, { hour: 'numeric' }).resolvedOptions();
 const format = (fields) => new Intl.DateTimeFormat('en', { hourCycle, ...fields });
 const CLOCK = format({ hour: hourCycle === 'h12' || hourCycle === 'h11' ? 'numeric' : '2-digit', minute: '2-digit' });
+const HOUR = format({ hour: 'numeric' });
 const MONTH = format({ month: 'short' });
 const WEEKDAY = format({ weekday: 'short' });
 
 export const clock = (date) => CLOCK.format(date);
+/** As short as an axis wants it: "2 PM" where people read 12 hours, else "14:00". */
+export const axisClock = (date) => (date.getMinutes() === 0 && hourCycle !== 'h23' && hourCycle !== 'h24' ? HOUR : CLOCK).format(date);
 export const day = (date) => `${WEEKDAY.format(date)} ${date.getDate()}`;
 export const dayAndClock = (date) => `${day(date)} ${MONTH.format(date)}, ${clock(date)}`;
 
@@ -137,6 +140,7 @@ export function timeZone(now) {
   const name = Intl.DateTimeFormat().resolvedOptions().timeZone ?? '';
   const parts = new Intl.DateTimeFormat('en', { timeZoneName: 'shortOffset' }).formatToParts(now);
   const offset = parts.find((part) => part.type === 'timeZoneName')?.value ?? '';
+  if (name === 'UTC') return name;
   if (!name || name === offset) return offset || 'this browser’s zone';
   return offset ? `${name.replaceAll('_', ' ')} (${offset})` : name.replaceAll('_', ' ');
 }
