@@ -11,8 +11,8 @@ from starlette.types import ASGIApp
 from evercgm.api.error_responses import Problem, problem_response
 
 _METHODS = ("GET", "POST", "DELETE")
-_ASKED = ("Authorization", "Content-Type", "If-None-Match", "X-Request-Id")
-_SHOWN = ("X-Request-Id", "Retry-After", "ETag")
+_ASKED = ("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "X-Request-Id")
+_SHOWN = ("X-Request-Id", "Retry-After", "ETag", "Link")
 _REFUSED = "Another site's page may not ask this. Its origin must stand in EVERCGM_ALLOWED_ORIGINS."
 
 
