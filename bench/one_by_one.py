@@ -12,7 +12,7 @@ from evercgm.storage import readings
 from evercgm.storage.embedded import Embedded
 from evercgm.storage.readings import Owner
 
-ROUNDS = 15
+ROUNDS = 40
 REACH_NEW, REACH_AGAIN, MOST_TRIPS = 3.5, 5.0, 6
 _UPSERT = """
 insert into public.glucose_readings (id, person_id, "timestamp", value, source, cgm_connection_id)
