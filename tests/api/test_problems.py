@@ -212,7 +212,7 @@ async def test_a_page_of_an_allowed_origin_may_ask_and_read_answers_and_errors(
     assert [answer.status_code for answer in answers] == [200, 401, 413, 500]
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == "http://app.test"
-        assert answer.headers["access-control-expose-headers"] == "X-Request-Id, Retry-After, ETag"
+        assert answer.headers["access-control-expose-headers"] == "X-Request-Id, Retry-After, ETag, Link"
         assert "Origin" in answer.headers["vary"]
         assert "access-control-allow-credentials" not in answer.headers
 
