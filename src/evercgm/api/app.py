@@ -3,11 +3,7 @@
 import time
 from pathlib import Path
 
-from fastapi import FastAPI
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
-from starlette.responses import Response
-from starlette.types import Scope
+from fastapi import FastAPI, Request, Response
 
 import evercgm
 from evercgm.api import (
@@ -21,6 +17,7 @@ from evercgm.api import (
     session_routes,
     sync_routes,
 )
+from evercgm.api.assets import Assets
 from evercgm.api.bearer import verifier_of
 from evercgm.api.cors import OtherOrigins
 from evercgm.api.headers import Caught, Headed, content_security_policy
@@ -31,15 +28,6 @@ from evercgm.storage.changes import Hub
 
 BASE = "/api/metabolic/cgm"
 WEB = Path(evercgm.__file__).parent / "web"
-
-
-class Assets(StaticFiles):
-    """The page's files: kept by the browser, but asked about each time."""
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
@@ -64,14 +52,15 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
         app.include_router(module.router, prefix=BASE)
     for router in (health_routes.router, connect_routes.pages, session_routes.pages):
         app.include_router(router)
-    app.add_api_route("/", _index, include_in_schema=False)
-    app.mount("/assets", Assets(directory=WEB, check_dir=False))
+    assets = Assets(directory=WEB, check_dir=False)
+    app.mount("/assets", assets)
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def index(request: Request) -> Response:
+        return await assets.get_response("index.html", request.scope)
+
     _add_layers(app, runtime)
     return app
-
-
-async def _index() -> FileResponse:
-    return FileResponse(WEB / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 def _add_layers(app: FastAPI, runtime: Runtime) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from evercgm.api.caller import Reading as ReadingCaller
 from evercgm.api.caller import Wired
 from evercgm.api.fields import Asked, PersonQuery, Told, rfc3339
+from evercgm.api.negotiation import has_already, takes_gzip, weights
 from evercgm.core.errors import BadInput
 from evercgm.storage import views
 from evercgm.storage.views import ReadingView, Span
@@ -129,9 +130,9 @@ async def _answer(request: Request, owner_id: str, body: bytes, media_type: str,
     """
     digest = hashlib.blake2b(body, key=owner_id.encode()[:64], person=media_type.encode()[:16], digest_size=16)
     headers["ETag"] = f'W/"{digest.hexdigest()}"'
-    if _has_already(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if has_already(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    if len(body) >= SMALLEST_GZIP and _takes_gzip(request.headers.get("accept-encoding", "")):
+    if len(body) >= SMALLEST_GZIP and takes_gzip(request.headers.get("accept-encoding", "")):
         headers["Content-Encoding"] = "gzip"
         body = _gzip(body) if len(body) <= LARGEST_INLINE_GZIP else await asyncio.to_thread(_gzip, body)
     return Response(body, media_type=media_type, headers=headers)
@@ -141,34 +142,7 @@ def _gzip(body: bytes) -> bytes:
     return gzip.compress(body, GZIP_LEVEL, mtime=0)
 
 
-def _has_already(asked: str, tag: str) -> bool:
-    held = {item.strip().removeprefix("W/") for item in asked.split(",")}
-    return "*" in held or tag.removeprefix("W/") in held
-
-
 def _wants_csv(accept: str) -> bool:
     """CSV only where it is named, and JSON is not liked better."""
-    weights = _weights(accept)
-    return weights.get(CSV, 0.0) > 0 and weights[CSV] >= weights.get(JSON, 0.0)
-
-
-def _takes_gzip(accept_encoding: str) -> bool:
-    weights = _weights(accept_encoding)
-    return weights.get("gzip", weights.get("*", 0.0)) > 0
-
-
-def _weights(header: str) -> dict[str, float]:
-    """Names and their ``q`` of an Accept header; one that cannot be read counts as 0."""
-    weights = {}
-    for item in header.split(","):
-        name, *parameters = (part.strip().lower() for part in item.split(";"))
-        given = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
-        weights[name] = _weight(given[0]) if given else 1.0
-    return weights
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text) if len(text) <= 5 else 0.0
-    except ValueError:
-        return 0.0
+    found = weights(accept)
+    return found.get(CSV, 0.0) > 0 and found[CSV] >= found.get(JSON, 0.0)
