@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8400
 SIMULATOR_PORT ?= $(if $(filter 0,$(PORT)),0,8401)
-SRC := src tests
+SRC := src tests bench
 .DEFAULT_GOAL := help
 .PHONY: help demo test proof bench check fix arch lock clean
 
