@@ -1,5 +1,7 @@
 // The REST API as functions. It knows addresses and answers; it shows nothing.
 
+import * as clock from './clock.js';
+
 const BASE = '/api/metabolic/cgm';
 const PATIENCE_MS = 20_000;
 const PAGE_OF_READINGS = 1000;
@@ -22,6 +24,7 @@ export class Problem extends Error {
 export class Unreachable extends Error {}
 
 async function call(method, address, body) {
+  const askedAt = Date.now();
   let answer;
   try {
     answer = await fetch(address, {
@@ -34,6 +37,7 @@ async function call(method, address, body) {
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
+    learnTime(answer, askedAt);
     if (answer.status === 204) return null;
     if (answer.ok) return await answer.json();
   } catch (error) {
@@ -45,6 +49,11 @@ async function call(method, address, body) {
     await answer.json().catch(() => ({})),
     Number.isFinite(seconds) ? seconds : null,
   );
+}
+
+/** Only from an answer that nobody may have kept: a kept one tells an old time. */
+function learnTime(answer, askedAt) {
+  if (answer.headers.get('Cache-Control') === 'no-store') clock.learn(answer.headers.get('Date'), askedAt);
 }
 
 const query = (fields) => new URLSearchParams(fields).toString();
@@ -66,26 +75,35 @@ export const syncNow = async (connectionId) =>
 export const syncs = async (connectionId) =>
   (await call('GET', `${BASE}/syncs?${query({ connection_id: connectionId })}`)).syncs;
 
-/** A way in as the page needs it: `{id, name, regions: [{id, name, delayMinutes}]}`, only regions that are set up. */
+/** Where what happens to a person is told as it happens. */
+export const eventsAddress = (personId) => `${BASE}/events?${query({ person_id: personId })}`;
+
+/**
+ * A way in as the page needs it: `{id, name, regions: [{id, name, delayMinutes}], delays}`. `regions` are only those
+ * that are set up; `delays` has the usual delay in minutes of every region, since an old connection may be in another.
+ */
 function offer(way) {
   const regions = way.regions
     .filter((region) => region.configured)
     .map((region) => ({ id: region.region, name: region.title, delayMinutes: region.delay_s / 60 }));
-  return { id: way.route, name: way.title, regions };
+  const delays = Object.fromEntries(way.regions.map((region) => [region.region, region.delay_s / 60]));
+  return { id: way.route, name: way.title, regions, delays };
 }
 
-/** The newest reading of a person, or null. */
-export async function newestReading(personId) {
-  const answer = await call('GET', `${BASE}/readings?${query({ person_id: personId, limit: 1 })}`);
+/** The newest reading of a person before an instant (Date), or null. */
+export async function newestReading(personId, before) {
+  const fields = { person_id: personId, to: before.toISOString(), limit: 1 };
+  const answer = await call('GET', `${BASE}/readings?${query(fields)}`);
   return answer.readings[0] ?? null;
 }
 
-/** All readings of a person from an instant (Date) on, newest first; follows the pages. */
-export async function readingsSince(personId, from) {
+/** All readings of a person from an instant (Date) to before another, newest first; follows the pages. */
+export async function readingsBetween(personId, from, before) {
   const all = [];
   let address = `${BASE}/readings?${query({
     person_id: personId,
     from: from.toISOString(),
+    to: before.toISOString(),
     limit: PAGE_OF_READINGS,
   })}`;
   for (let page = 0; address && page < PAGES_AT_MOST; page += 1) {

@@ -1,28 +1,43 @@
 // The big value: the newest reading, and how far it may be trusted to be the present one.
 
-import { TARGET, freshness } from './readings.js';
+import { AHEAD_MS, TARGET, freshness } from './readings.js';
 import { limits, unit } from './units.js';
 import * as words from './words.js';
 
 const byId = (id) => document.getElementById(id);
-const NOTES = {
-  delayed: 'This is not the value of this moment.',
-  stale: 'No newer reading has arrived. Check the sensor and its app.',
-};
 
-/** Shows the newest reading (or null). `note` is a sentence about the vendor's delay, or ''. */
-export function showCurrent(reading, connections, note, now) {
-  const state = freshness(reading, connections, now);
+/**
+ * Shows the newest reading (or null). `from` is where it came from: `{connection, name, delayMinutes}`, the connection
+ * null where it is gone. `now` is the service's time in ms.
+ */
+export function showCurrent(reading, from, now) {
+  const state = freshness(reading, from.connection, from.delayMinutes, now);
   const box = byId('current');
   box.dataset.state = state;
-  box.dataset.range = reading && state === 'current' ? rangeOf(reading) : '';
+  box.dataset.range = state === 'current' ? rangeOf(reading) : '';
   byId('current-title').textContent = state === 'delayed' || state === 'stale' ? 'Glucose' : 'Glucose now';
   byId('current-number').textContent = reading ? words.figure(reading) : '–';
   byId('current-unit').textContent = reading ? unitOf(reading) : '';
   showArrow(state === 'current' ? reading.trend : '');
   setText('current-age', reading ? ageLine(reading, state, now) : 'No readings yet');
-  showNote(state === 'delayed' && note ? note : NOTES[state] ?? '');
+  showNote(noteOf(reading, state, from, now));
   setText('current-spoken', reading ? spoken(reading, state) : '');
+}
+
+/** Shows that another person's value is on its way. */
+export function clearCurrent() {
+  Object.assign(byId('current').dataset, { state: 'loading', range: '' });
+  byId('current-title').textContent = 'Glucose';
+  byId('current-number').textContent = '–';
+  for (const part of ['current-unit', 'current-age', 'current-spoken']) setText(part, '');
+  showArrow('');
+  showNote('');
+}
+
+function noteOf(reading, state, from, now) {
+  if (state === 'current' || state === 'none') return '';
+  const ahead = Date.parse(reading.measured_at) - now > AHEAD_MS;
+  return words.notNow(state, ahead, from.connection, from.name, from.delayMinutes);
 }
 
 function ageLine(reading, state, now) {
@@ -43,6 +58,7 @@ function showArrow(trend) {
   const known = words.trend(trend) !== '';
   arrow.toggleAttribute('hidden', !known);
   if (known) arrow.dataset.trend = trend;
+  else delete arrow.dataset.trend;
 }
 
 function showNote(text) {

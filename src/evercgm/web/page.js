@@ -1,20 +1,25 @@
-// The page's own life: who is signed in, which person, which range; refreshes every few seconds.
+// The page's own life: who is signed in, which person, which range; looks again whenever something is told.
 
 import * as api from './api.js';
 import { makeChart } from './chart.js';
+import * as clock from './clock.js';
 import { makeConnections } from './connections.js';
-import { showCurrent } from './current.js';
-import { asLine, summary } from './readings.js';
+import { clearCurrent, showCurrent } from './current.js';
+import { load, nothing, take } from './known.js';
+import { makeLive } from './live.js';
+import { makeLooks } from './looks.js';
+import { summary } from './readings.js';
 import * as units from './units.js';
 import * as words from './words.js';
 
-const REFRESH_MS = 5_000;
-const BUSY_REFRESH_MS = 1_000;
-const BACK_OFF_AT_MOST_MS = 60_000;
-const LONG_RANGE_RELOAD_MS = 20_000;
+// How often to look where nothing was told: with the live stream, without it, and without it during a sync.
+const LIVE_MS = 60_000;
+const POLL_MS = 5_000;
+const BUSY_POLL_MS = 1_000;
 const SESSION_RELOAD_MS = 60_000;
 const GOOD_NEWS_MS = 30_000;
 const AGE_MS = 10_000;
+const SLEPT_MS = 60_000;
 const RANGES = [
   ['3h', '3 h', 3], ['6h', '6 h', 6], ['12h', '12 h', 12], ['24h', '24 h', 24], ['7d', '7 d', 168], ['14d', '14 d', 336],
 ].map(([id, label, hours]) => ({ id, label, seconds: hours * 3600 }));
@@ -26,21 +31,17 @@ const state = {
   providers: [],
   personId: null,
   range: RANGES.find((range) => range.id === (recall('range') ?? '24h')) ?? RANGES[3],
-  line: asLine([]),
-  lineOf: '',
-  lineAt: 0,
-  newest: null,
-  connections: [],
-  failures: 0,
-  busy: false,
+  ...nothing(),
 };
 
 let chart = null;
-let timer = 0;
 let noticeTimer = 0;
-let running = null;
-let again = false;
+let tickedAt = Date.now();
 
+const looks = makeLooks({ look, every, failed: lookFailed });
+const refresh = looks.now;
+const live = makeLive({ address: api.eventsAddress, told, opened: looks.soon, lost: looks.now });
+const otherWindows = new BroadcastChannel('evercgm');
 const connectionCards = makeConnections({ providers: () => state.providers, refresh, notice, failed });
 
 // --- what is shown -------------------------------------------------------------------------------
@@ -68,8 +69,12 @@ function closeNotice() {
   byId('notice').hidden = true;
 }
 
+/** Says it in the strip, and tells whether that is new. */
 function offline(text) {
-  if (byId('offline').textContent !== text) byId('offline').textContent = text;
+  const strip = byId('offline');
+  if (strip.textContent === text) return false;
+  strip.textContent = text;
+  return true;
 }
 
 /** An error as a sentence that a person can act on. */
@@ -93,10 +98,14 @@ function showPersons() {
   document.title = persons.length < 2 ? 'evercgm' : `${person.label} · evercgm`;
 }
 
+function showAll() {
+  showReadings();
+  connectionCards.show(state.connections, state.runs, state.personId, clock.now());
+}
+
 function showReadings() {
-  const now = Date.now();
-  const own = state.newest && state.connections.find((one) => one.id === state.newest.connection_id);
-  showCurrent(state.newest, state.connections, own ? delayNote(own) : '', now);
+  const now = clock.now();
+  showCurrent(state.newest, cameFrom(state.newest), now);
   chart.show(state.line, now / 1000 - state.range.seconds, now / 1000);
   showSummary(summary(state.line));
   const empty = state.line.points === 0;
@@ -127,11 +136,12 @@ function showSummary(sum) {
   byId('summary-target').textContent = `${Math.round(sum.inTarget * 100)} %`;
 }
 
-function delayNote(connection) {
-  const provider = state.providers.find((one) => one.id === connection.provider);
-  const region = provider?.regions.find((one) => one.id === connection.region);
-  const delay = words.delay(region?.delayMinutes ?? 0);
-  return delay ? `${provider.name} hands readings over with a delay of ${delay}.` : '';
+/** Where a reading came from, as current.js wants it. */
+function cameFrom(reading) {
+  const connection = state.connections.find((one) => one.id === reading?.connection_id) ?? null;
+  const provider = state.providers.find((one) => one.id === connection?.provider);
+  const delayMinutes = provider?.delays[connection.region] ?? 0;
+  return { connection, name: provider?.name ?? connection?.provider ?? '', delayMinutes };
 }
 
 function showRanges() {
@@ -185,125 +195,115 @@ function choosePerson(id) {
   state.personId = id;
   remember('person', id);
   closeNotice();
-  Object.assign(state, { line: asLine([]), lineOf: '', newest: null, connections: [] });
+  forgetPerson();
   showPersons();
-  connectionCards.show([], new Map(), id, Date.now());
-  byId('current').dataset.state = 'loading';
-  byId('current-number').textContent = '–';
-  for (const part of ['current-unit', 'current-age', 'current-spoken', 'chart-readout']) byId(part).textContent = '';
-  byId('current-note').hidden = true;
-  byId('current-arrow').setAttribute('hidden', '');
-  chart?.show(state.line, Date.now() / 1000 - state.range.seconds, Date.now() / 1000);
+  refresh();
+}
+
+/** Nothing of one person stays in another's view; the old stream ends with the next look, and is not heard meanwhile. */
+function forgetPerson() {
+  Object.assign(state, nothing());
+  connectionCards.show([], state.runs, state.personId, clock.now());
+  clearCurrent();
+  byId('chart-readout').textContent = '';
+  chart?.show(state.line, clock.now() / 1000 - state.range.seconds, clock.now() / 1000);
   byId('chart-empty').hidden = true;
   showSummary(null);
-  refresh();
 }
 
 // --- what is fetched -----------------------------------------------------------------------------
 
-/** One look at everything; false where the person was changed meanwhile and the answers are no longer wanted. */
+/** One look at everything. */
 async function look() {
   const old = !state.session || Date.now() - state.sessionAt > SESSION_RELOAD_MS;
   if (old || state.session.persons.length === 0) await openSession();
-  if (state.session.persons.length === 0) return showView('nobody');
-  const { personId } = state;
-  const [connections, newest] = await Promise.all([api.connections(personId), api.newestReading(personId)]);
-  const runs = await Promise.all(connections.map(async (one) => [one.id, await runsOf(one.id)]));
-  if (personId !== state.personId) return false;
-  Object.assign(state, { connections, newest, busy: runs.some(([, of]) => of.some((run) => run.state !== 'done')) });
-  await loadLine(personId);
-  if (personId !== state.personId) return false;
+  if (state.session.persons.length === 0) nobody();
+  else await lookAtPerson();
+  if (offline('') && !live.isOpen()) live.restart();
+}
+
+function nobody() {
+  live.stop();
+  showView('nobody');
+}
+
+/** Listens first, so that nothing is missed between the answers and the stream. */
+async function lookAtPerson() {
+  if (!document.hidden) live.follow(state.personId);
+  if (!await load(state)) return;
   showView('person');
-  showReadings();
-  byId('chart').dataset.range = state.lineOf.split('/')[1];
-  connectionCards.show(connections, new Map(runs), personId, Date.now());
-  return true;
+  showAll();
+  byId('chart').dataset.range = state.lineOf.split('/')[1] ?? '';
 }
 
 async function openSession() {
   const [session, providers] = await Promise.all([api.session(), api.providers()]);
+  if (!state.session) otherWindows.postMessage('signed in');
   Object.assign(state, { session, providers, sessionAt: Date.now() });
-  if (state.session.persons.length === 0) return;
-  const ids = state.session.persons.map((person) => person.id);
-  const wanted = [state.personId, recall('person')].find((id) => ids.includes(id));
-  state.personId = wanted ?? ids[0];
+  if (session.persons.length === 0) return;
+  const ids = session.persons.map((person) => person.id);
+  const chosen = [state.personId, recall('person')].find((id) => ids.includes(id)) ?? ids[0];
+  if (chosen !== state.personId) {
+    state.personId = chosen;
+    forgetPerson();
+  }
   showPersons();
 }
 
-/** A connection that has just gone has no history; that is no failure of the look. */
-async function runsOf(connectionId) {
-  try {
-    return await api.syncs(connectionId);
-  } catch (error) {
-    if (error instanceof api.Problem && error.status === 404) return [];
-    throw error;
-  }
-}
-
-/** Loads the chart's range. Long ranges are loaded again only when something is new or 20 s have gone. */
-async function loadLine(personId) {
-  const { range } = state;
-  const of = `${personId}/${range.id}/${state.newest?.id ?? ''}`;
-  const long = range.seconds > 24 * 3600;
-  if (long && of === state.lineOf && Date.now() - state.lineAt < LONG_RANGE_RELOAD_MS) return;
-  const minute = Math.floor(Date.now() / 60_000) * 60_000;
-  const readings = state.newest ? await api.readingsSince(personId, new Date(minute - range.seconds * 1000)) : [];
-  if (personId !== state.personId || range !== state.range) return;
-  Object.assign(state, { line: asLine(readings), lineOf: of, lineAt: Date.now() });
+/** What the stream of `personId` tells: a reading is shown at once, the rest by a look. */
+function told(kind, what, personId) {
+  if (personId !== state.personId || !take(state, kind, what)) return;
+  if (kind === 'reading') showAgain();
+  looks.soon();
 }
 
 // --- when ----------------------------------------------------------------------------------------
 
-/** Looks now. Never two looks at once: a wish during one is one more look after it. */
-function refresh() {
-  clearTimeout(timer);
-  if (running) {
-    again = true;
-    return running;
-  }
-  running = lookOnce().finally(() => {
-    running = null;
-    if (again) {
-      again = false;
-      refresh();
-    }
-  });
-  return running;
+function every() {
+  if (live.isOpen()) return LIVE_MS;
+  return [...state.runs.values()].flat().some((run) => run.state !== 'done') ? BUSY_POLL_MS : POLL_MS;
 }
 
-async function lookOnce() {
-  try {
-    await look();
-    state.failures = 0;
-    offline('');
-    plan(state.busy ? BUSY_REFRESH_MS : REFRESH_MS);
-  } catch (error) {
-    if (error instanceof api.Problem && error.status === 401) return signedOut();
-    state.failures += 1;
-    const wait = Math.min(BACK_OFF_AT_MOST_MS, REFRESH_MS * 2 ** (state.failures - 1));
-    offline(error instanceof api.Unreachable
-      ? 'Offline, trying again. What you see may be old.'
-      : 'The service has trouble, trying again. What you see may be old.');
-    if (!(error instanceof api.Unreachable || error instanceof api.Problem)) console.error(error);
-    age();
-    plan(wait);
-  }
+function lookFailed(error) {
+  if (error instanceof api.Problem && error.status === 401) return signedOut();
+  // Somebody else may have signed in: the next look asks who it is.
+  state.sessionAt = 0;
+  offline(error instanceof api.Unreachable
+    ? 'Offline, trying again. What you see may be old.'
+    : 'The service has trouble, trying again. What you see may be old.');
+  if (!(error instanceof api.Unreachable || error instanceof api.Problem)) console.error(error);
+  return showAgain();
 }
 
-/** The value on the page grows old by itself, whether or not the service answers. */
-function age() {
-  if (!document.hidden && chart && state.newest) showReadings();
+/** What is on the page grows old by itself, whether or not the service answers. */
+function showAgain() {
+  if (!document.hidden && state.session && chart && state.lineOf) showAll();
 }
 
-function plan(wait) {
-  clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(refresh, wait);
+function tick() {
+  const slept = Date.now() - tickedAt > SLEPT_MS;
+  tickedAt = Date.now();
+  if (slept) wake();
+  else showAgain();
+}
+
+/** After a time away whatever is shown is old, and a stream may be dead without having said so. */
+function wake() {
+  showAgain();
+  live.restart();
+  refresh();
+}
+
+/** Nobody sees the page: others may need the stream's place. */
+function sleep() {
+  live.stop();
+  looks.rest();
 }
 
 function signedOut() {
   if (state.session) closeNotice();
   state.session = null;
-  state.failures = 0;
+  sleep();
   offline('');
   showView('sign-in');
 }
@@ -351,16 +351,17 @@ byId('sign-out').addEventListener('click', async () => {
     notice('bad', failed(error));
   }
 });
-document.addEventListener('visibilitychange', () => {
-  clearTimeout(timer);
-  if (document.hidden) return;
-  age();
+document.addEventListener('visibilitychange', () => (document.hidden ? sleep() : wake()));
+addEventListener('online', wake);
+addEventListener('pagehide', sleep);
+addEventListener('pageshow', (event) => { if (event.persisted) wake(); });
+otherWindows.addEventListener('message', () => {
+  state.sessionAt = 0;
   refresh();
 });
-addEventListener('online', refresh);
 
 window.evercgm = { chart: () => chart?.data() ?? { times: [], values: [] } };
-setInterval(age, AGE_MS);
+setInterval(tick, AGE_MS);
 byId('time-zone').textContent = words.timeZone(new Date());
 showRanges();
 showUnits();

@@ -1,6 +1,13 @@
 // Readings as a line to draw: sorted, with its gaps, and summed up. Plain functions, no document.
 
 export const TARGET = { low: 70, high: 180 };
+const MINUTE_MS = 60_000;
+/** How far a value's time may lie ahead of the service's clock: a sensor's clock is never quite ours. */
+export const AHEAD_MS = 5 * MINUTE_MS;
+const CURRENT_MS = 15 * MINUTE_MS;
+// Beyond the usual delay, as the service counts it: one cadence, the upload, an hour.
+const STALE_MS = 80 * MINUTE_MS;
+const BRINGS_READINGS = new Set(['connected', 'error']);
 const GAP_S = 11 * 60;
 
 /**
@@ -50,16 +57,21 @@ export function summary(line) {
   };
 }
 
+/** Readings (any order) with one more; the one told last counts where two have the same id. */
+export const withReading = (readings, told) => [told, ...readings.filter((one) => one.id !== told.id)];
+
 /**
- * How a value may be shown: 'current' only when the service calls its connection current (or the
- * connection is gone) and it is at most 15 minutes old by this clock; else 'delayed', 'stale', 'none'.
+ * How a value may be shown. 'current': at most 15 minutes old, from a connection that still brings readings and that
+ * the service does not call late; 'delayed': not so, yet no older than `delayMinutes` (the vendor's usual delay) and 80
+ * minutes; 'stale': older, or dated more than 5 minutes ahead; 'none': no value. `connection` is the value's own or
+ * null, `now` the service's time in ms.
  */
-export function freshness(reading, connections, now) {
+export function freshness(reading, connection, delayMinutes, now) {
   if (!reading) return 'none';
-  const own = connections.find((connection) => connection.id === reading.connection_id);
-  const age = now - Date.parse(reading.measured_at);
-  const told = own ? own.freshness : 'current';
-  if (told === 'stale' || age > 3 * 3600_000) return 'stale';
-  if (told !== 'current' || age > 15 * 60_000) return 'delayed';
-  return 'current';
+  const measured = Date.parse(reading.measured_at);
+  const age = now - measured;
+  const told = connection && Date.parse(connection.newest_reading_at) >= measured ? connection.freshness : 'current';
+  if (!(age >= -AHEAD_MS && age <= delayMinutes * MINUTE_MS + STALE_MS) || told === 'stale') return 'stale';
+  const alive = connection && BRINGS_READINGS.has(connection.status);
+  return alive && told === 'current' && age <= CURRENT_MS ? 'current' : 'delayed';
 }

@@ -1,5 +1,6 @@
 // What the page says: times, trends and states in words. Plain functions, no document.
 
+import { AHEAD_MS } from './readings.js';
 import { number } from './units.js';
 
 const TRENDS = {
@@ -85,6 +86,7 @@ export function span(milliseconds) {
 
 export function ago(date, now) {
   const age = now - date;
+  if (age < -AHEAD_MS) return `dated ${span(-age)} ahead`;
   return age < 60_000 ? 'just now' : `${span(age)} ago`;
 }
 
@@ -99,6 +101,21 @@ export function delay(minutes) {
   if (minutes < 55) return `about ${Math.round(minutes)} minutes`;
   const hours = Math.round(minutes / 60);
   return hours === 1 ? 'about 1 hour' : `about ${hours} hours`;
+}
+
+/**
+ * Why a value is not the one of this moment. `state` is its freshness, `connection` its own or null, `name` the
+ * vendor's, `delayMinutes` its usual delay.
+ */
+export function notNow(state, ahead, connection, name, delayMinutes) {
+  if (ahead) return 'Its time lies ahead of the clock, so nobody can tell how old it is.';
+  if (!connection) return 'Its connection is gone. Nothing newer comes from there.';
+  if (connection.status === 'disconnected') return `${name} is paused. Nothing newer is fetched.`;
+  if (connection.status === 'expired') return `${name} needs a new sign-in. Nothing newer comes until then.`;
+  if (connection.status === 'error') return `${name} gives nothing newer at the moment. We keep trying.`;
+  if (state === 'stale') return 'No newer reading has arrived. Check the sensor and its app.';
+  const usual = delay(delayMinutes);
+  return usual ? `${name} hands readings over with a delay of ${usual}.` : 'This is not the value of this moment.';
 }
 
 /** A reading's figure; what lies beyond the sensor has no number. */
