@@ -3,10 +3,11 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evercgm.core.reading import EPOCH, Reading, epoch_ms, reading_id
+from evercgm.core.reading import EPOCH, Reading, epoch_ms, ids_in, reading_id
 
 INSTANTS = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 TEXTS = st.text(max_size=40)
@@ -59,10 +60,21 @@ def test_the_value_does_not_change_the_id() -> None:
     assert reading_id("p", "s", Reading("k", at, 100)) == reading_id("p", "s", Reading("k", at, 140, "high"))
 
 
-def test_an_id_stays_what_it_was_when_first_given() -> None:
-    at = datetime(2025, 1, 30, 23, 49, 55, tzinfo=UTC)
+@pytest.mark.parametrize(
+    ("person", "stream", "key", "at", "expected"),
+    [
+        ("person", "dexcom/dexcom/account", "key", "2025-01-30T23:49:55Z", "0194b99f-08b8-8c48-b108-f859e1f3922b"),
+        ("p", "s", "egv:0", "2026-11-24T12:00:00.999999Z", "01a20d6d-5de7-888f-b5ab-bdc2a08638ec"),
+        ("p", "s", "egv:1738280995000", "1970-01-01T00:00:00Z", "00000000-0000-8749-aae0-e755626bbcb2"),
+        ("", "", "", "2199-12-31T23:59:59.999Z", "0699e991-a7ff-815e-b1ef-c2d41ccad27e"),
+        ("الشخص", "dexcom/dexcom/日本", "é" * 128, "2001-02-03T04:05:06.007Z", "00e47279-7557-8973-a1a8-32c06ea20839"),
+    ],
+)
+def test_an_id_stays_what_it_was_when_first_given(person: str, stream: str, key: str, at: str, expected: str) -> None:
+    one = reading(datetime.fromisoformat(at), key)
 
-    assert reading_id("person", "dexcom/dexcom/account", reading(at, "key")) == "0194b99f-08b8-8c48-b108-f859e1f3922b"
+    assert reading_id(person, stream, one) == expected
+    assert ids_in(person, stream)(one) == expected
 
 
 @given(st.integers(0, 10**13), st.integers(0, 999))

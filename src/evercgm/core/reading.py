@@ -1,10 +1,12 @@
 """A glucose reading as we keep it, its fixed id, and what was refused."""
 
 import hashlib
-import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
+
+import msgspec
 
 Flag = Literal["low", "high"]
 Trend = Literal[
@@ -16,11 +18,11 @@ Trend = Literal[
 BELOW_RANGE_MG_DL = 39
 ABOVE_RANGE_MG_DL = 401
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RANDOM_BITS = 74
+_A_MILLISECOND = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+# Made by the ten thousand in a first sync: a frozen dataclass takes ten times as long to make.
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """One glucose value of one sensor.
 
     ``measured_at`` is aware UTC; ``glucose_mg_dl`` 39 to 401 (the ends stand for out of range, see
@@ -64,7 +66,7 @@ class Batch:
 
 def epoch_ms(instant: datetime) -> int:
     """Milliseconds since 1970 of an aware instant, truncated, never rounded."""
-    return (instant - EPOCH) // timedelta(milliseconds=1)
+    return (instant - EPOCH) // _A_MILLISECOND
 
 
 def reading_id(person_id: str, stream: str, reading: Reading) -> str:
@@ -72,12 +74,30 @@ def reading_id(person_id: str, stream: str, reading: Reading) -> str:
 
     The same (person, stream, record key, instant) always gives the same id; ids sort by time.
     """
-    hashed = hashlib.sha256()
-    for part in (person_id, stream, reading.record_key):
-        raw = part.encode()
-        hashed.update(len(raw).to_bytes(4, "big") + raw)
-    tail = int.from_bytes(hashed.digest(), "big") >> (256 - _RANDOM_BITS)
-    high = tail >> 62
-    low = tail & ((1 << 62) - 1)
-    time_bits = epoch_ms(reading.measured_at) & ((1 << 48) - 1)
-    return str(uuid.UUID(int=time_bits << 80 | 8 << 76 | high << 64 | 0b10 << 62 | low))
+    return ids_in(person_id, stream)(reading)
+
+
+def ids_in(person_id: str, stream: str) -> Callable[[Reading], str]:
+    """``reading_id`` for many readings of one person and stream."""
+    begun = hashlib.sha256(_measured(person_id.encode()) + _measured(stream.encode()))
+
+    def id_of(reading: Reading) -> str:
+        hashed = begun.copy()
+        hashed.update(_measured(reading.record_key.encode()))
+        # The hash's first 80 bits: 12, then 2 + 48 + 12 around the version's and the variant's bits; 6 are not used.
+        bits = int.from_bytes(hashed.digest()[:10], "big")
+        ms = epoch_ms(reading.measured_at)
+        return "%08x-%04x-8%03x-%04x-%012x" % (  # noqa: UP031 - an f-string takes a third longer, and a first sync makes ten thousands of ids
+            ms >> 16 & 0xFFFF_FFFF,
+            ms & 0xFFFF,
+            bits >> 68,
+            bits >> 54 & 0x3FFF | 0x8000,
+            bits >> 6 & 0xFFFF_FFFF_FFFF,
+        )
+
+    return id_of
+
+
+def _measured(raw: bytes) -> bytes:
+    """With its length before it, so that no two lists of parts are the same bytes."""
+    return len(raw).to_bytes(4, "big") + raw

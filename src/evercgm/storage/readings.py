@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 import msgspec
 
-from evercgm.core.reading import UNREAD, Batch, Reading, reading_id
+from evercgm.core.reading import UNREAD, Batch, Reading, ids_in
 from evercgm.storage.database import Connection, load_queries
 
 QUERIES = load_queries("readings.sql")
 SAME_MOMENT = timedelta(seconds=30)
 # A record that cannot be read is asked for so often before it counts as never readable.
 ENOUGH_TRIES = 5
+_IN_ORDER = attrgetter("measured_at", "record_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class _Matches:
     settled: set[int]
 
 
-class _Sent(msgspec.Struct, omit_defaults=True):
+class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
     """A record on its way to the database, as JSON: a list of them is one parameter, encoded at once."""
 
     record_key: str
@@ -59,7 +61,7 @@ class _Sent(msgspec.Struct, omit_defaults=True):
     flag: str | None
     transmitter: bytes | None
     ticks: int | None
-    n: int | None = None
+    n: int
     id: str | None = None
     fresh: bool | None = None
     device_id: str | None = None
@@ -73,10 +75,13 @@ async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
     rejected, doubtful = await _keep_rejected(conn, owner, batch)
     if not readings:
         return Saved(fetched=len(batch.rejected), rejected=rejected, doubtful=doubtful)
-    found = await _match(conn, owner, readings)
-    ids = _assign_ids(owner, readings, found.ids)
+    sent = [_sent(n, reading) for n, reading in enumerate(readings)]
+    found = await _match(conn, owner, sent)
+    ids, new = _assign_ids(owner, readings, found.ids)
     open_places = [n for n in range(len(readings)) if n not in found.settled]
-    inserted = await _store(conn, owner, readings, ids, open_places, found.ids)
+    for n in open_places:
+        _complete(sent[n], readings[n], ids[n], n in new)
+    inserted = await _store(conn, owner, [sent[n] for n in open_places])
     await _relink(conn, owner, [ids[n] for n in open_places if n in found.ids])
     updated = await _correct(conn, owner, readings, ids, [n for n in open_places if n in found.known])
     return Saved(
@@ -85,31 +90,17 @@ async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
         updated=updated,
         rejected=rejected,
         doubtful=doubtful,
-        newest=max(reading.measured_at for reading in readings),
+        newest=readings[-1].measured_at,
     )
 
 
 def _one_per_key(readings: Sequence[Reading]) -> list[Reading]:
     """The last said of each record key, oldest first."""
     by_key = {reading.record_key: reading for reading in readings}
-    return sorted(by_key.values(), key=lambda reading: (reading.measured_at, reading.record_key))
+    return sorted(by_key.values(), key=_IN_ORDER)
 
 
-async def _match(conn: Connection, owner: Owner, readings: list[Reading]) -> _Matches:
-    sent = [_sent(reading, n=n) for n, reading in enumerate(readings)]
-    cursor = await conn.execute(
-        QUERIES["match"],
-        {"person_id": owner.person_id, "stream": owner.stream, "records": msgspec.json.encode(sent).decode()},
-    )
-    rows = await cursor.fetchall()
-    return _Matches(
-        {row["n"]: row["reading_id"] for row in rows},
-        {row["n"] for row in rows if row["known"]},
-        {row["n"] for row in rows if row["settled"]},
-    )
-
-
-def _sent(reading: Reading, n: int) -> _Sent:
+def _sent(n: int, reading: Reading) -> _Sent:
     return _Sent(
         reading.record_key,
         reading.measured_at,
@@ -123,19 +114,44 @@ def _sent(reading: Reading, n: int) -> _Sent:
     )
 
 
-def _assign_ids(owner: Owner, readings: list[Reading], matched: dict[int, str]) -> list[str]:
-    """An id for each place: the stored one, or that of its twin in this batch, or a new one."""
+def _complete(sent: _Sent, reading: Reading, id_: str, is_new: bool) -> None:
+    sent.id = id_
+    sent.fresh = is_new
+    sent.device_id = reading.device_id
+    sent.display_offset_min = reading.display_offset_min
+
+
+async def _match(conn: Connection, owner: Owner, sent: list[_Sent]) -> _Matches:
+    cursor = await conn.execute(
+        QUERIES["match"],
+        {"person_id": owner.person_id, "stream": owner.stream, "records": msgspec.json.encode(sent).decode()},
+    )
+    rows = await cursor.fetchall()
+    return _Matches(
+        {row["n"]: row["reading_id"] for row in rows},
+        {row["n"] for row in rows if row["known"]},
+        {row["n"] for row in rows if row["settled"]},
+    )
+
+
+def _assign_ids(owner: Owner, readings: list[Reading], matched: dict[int, str]) -> tuple[list[str], set[int]]:
+    """An id for each place: the stored one, or that of its twin in this batch, or a new one; and where it is new."""
+    make_id = ids_in(owner.person_id, owner.stream)
     ids: list[str] = []
+    new: set[int] = set()
     by_tick: dict[tuple[bytes, int], str] = {}
     by_value: dict[int, int] = {}
     for n, reading in enumerate(readings):
         tick = _tick(reading)
         found = matched.get(n) or (by_tick.get(tick) if tick else None) or _near_twin(readings, ids, n, by_value)
-        ids.append(found or reading_id(owner.person_id, owner.stream, reading))
+        if found is None:
+            new.add(n)
+            found = make_id(reading)
+        ids.append(found)
         if tick:
-            by_tick.setdefault(tick, ids[n])
+            by_tick.setdefault(tick, found)
         by_value[reading.glucose_mg_dl] = n
-    return ids
+    return ids, new
 
 
 def _tick(reading: Reading) -> tuple[bytes, int] | None:
@@ -152,26 +168,10 @@ def _near_twin(readings: list[Reading], ids: list[str], n: int, by_value: dict[i
     return ids[earlier]
 
 
-async def _store(
-    conn: Connection,
-    owner: Owner,
-    readings: list[Reading],
-    ids: list[str],
-    places: list[int],
-    matched: dict[int, str],
-) -> int:
-    """New readings, and the details of ``places``, in one statement; how many were new."""
-    if not places:
+async def _store(conn: Connection, owner: Owner, sent: list[_Sent]) -> int:
+    """New readings, and the details of all that is sent, in one statement; how many were new."""
+    if not sent:
         return 0
-    first_place = {ids[n]: n for n in reversed(range(len(ids)))}
-    sent = []
-    for n in places:
-        record = _sent(readings[n], n)
-        record.id = ids[n]
-        record.fresh = n not in matched and first_place[ids[n]] == n
-        record.device_id = readings[n].device_id
-        record.display_offset_min = readings[n].display_offset_min
-        sent.append(record)
     values = {
         "person_id": owner.person_id,
         "connection_id": owner.connection_id,
@@ -192,7 +192,8 @@ async def _relink(conn: Connection, owner: Owner, ids: list[str]) -> None:
 
 async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: list[int]) -> int:
     # Only the record that made a reading's id may correct it: copies with another value would flip it for ever.
-    places = [n for n in known if ids[n][14:] == reading_id(owner.person_id, owner.stream, readings[n])[14:]]
+    make_id = ids_in(owner.person_id, owner.stream)
+    places = [n for n in known if ids[n][14:] == make_id(readings[n])[14:]]
     if not places:
         return 0
     cursor = await conn.execute(
