@@ -1,20 +1,29 @@
 // The glucose chart: one uPlot, coloured by the tokens of style.css. It draws a line and fetches nothing.
+// Which part of the line is in view is pan_zoom.js's matter.
 
 import uPlot from './vendor/uPlot.esm.js';
-import { TARGET } from './readings.js';
+import { makePanZoom, windowWords } from './pan_zoom.js';
+import { TARGET, summary } from './readings.js';
 import { marks, number, withUnit } from './units.js';
 import { axisClock, day, dayAndClock } from './words.js';
 
-const DAY_S = 24 * 3600;
+const HOUR_S = 3600;
+const DAY_S = 24 * HOUR_S;
+const STEPS_S = [300, 600, 900, 1800, ...[1, 2, 3, 6, 12, 24, 48, 72, 96, 168].map((hours) => hours * HOUR_S)];
 const EMPTY = { times: [], values: [], flags: [], gaps: 0, points: 0 };
 const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
-/** Makes the chart in `frame`. `onPoint(text)` gets the words for the point under the pointer, or ''. */
+/**
+ * Makes the chart in `frame`. `onPoint(text)` gets the words for the point under the pointer, else for the window
+ * where it is a part of the range, else ''.
+ */
 export function makeChart(frame, onPoint) {
   let line = EMPTY;
-  let window_ = { from: 0, to: 1 };
+  let values = valueRange([]);
+  let view = { from: 0, to: 1 };
   let colours = readColours();
   const plot = new uPlot(options(), [[], []], frame);
+  const panZoom = makePanZoom({ frame, area: plot.over, draw, describe, touched: hidePointer });
 
   function options() {
     return {
@@ -24,22 +33,25 @@ export function makeChart(frame, onPoint) {
       cursor: {
         y: false,
         drag: { x: false, y: false },
+        bind: { dblclick: () => null },
         points: { size: 10, width: 2, fill: () => colours.surface, stroke: (u, s) => pointColour(u.cursor.idxs[s]) },
       },
       scales: {
-        x: { time: true, range: () => [window_.from, window_.to] },
-        y: { range: () => valueRange(line.values) },
+        x: { time: true, range: () => [view.from, view.to] },
+        // Of all that is loaded, so that nothing jumps up and down while the window moves.
+        y: { range: () => values },
       },
       axes: [
         {
           font: FONT,
           stroke: () => colours.muted,
-          space: 50,
+          space: () => (view.to - view.from < 3 * HOUR_S ? 68 : 50),
           size: 32,
           gap: 6,
           grid: { show: false },
           ticks: { stroke: () => colours.grid, size: 5, width: 1 },
-          incrs: [1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600, DAY_S, 2 * DAY_S, 3 * DAY_S, 4 * DAY_S, 7 * DAY_S],
+          incrs: STEPS_S,
+          splits: (u, axis, from, to, step) => timeTicks(from, to, step),
           values: (u, splits, axis, space, step) => splits.map((at) => timeLabel(at, step)),
         },
         {
@@ -87,15 +99,21 @@ export function makeChart(frame, onPoint) {
     return paint;
   }
 
-  /** Dots for all readings where there is room, else only for those that no line reaches. */
+  /** Dots for all readings in view where there is room, else only for those that no line reaches. */
   function pointsToDraw(u) {
     const shown = [];
-    const roomy = u.width / ((window_.to - window_.from) / 300) > 2.8;
-    line.values.forEach((value, index) => {
+    const roomy = u.width / ((view.to - view.from) / 300) > 2.8;
+    const [first, end] = inView();
+    for (let index = first; index < end; index += 1) {
       const alone = line.values[index - 1] == null && line.values[index + 1] == null;
-      if (value !== null && (roomy || alone)) shown.push(index);
-    });
+      if (line.values[index] !== null && (roomy || alone)) shown.push(index);
+    }
     return shown;
+  }
+
+  /** The places of the readings in view: from the first, to before the end. */
+  function inView() {
+    return [firstAt(line.times, view.from), firstAt(line.times, view.to)];
   }
 
   function drawBand(u) {
@@ -112,11 +130,12 @@ export function makeChart(frame, onPoint) {
   /** Triangles where the sensor said only "below" or "above what I measure". */
   function drawFlagged(u) {
     const half = 5 * devicePixelRatio;
+    const [first, end] = inView();
     u.ctx.save();
-    line.flags.forEach((flag, index) => {
-      const at = line.times[index];
-      if (!flag || at < window_.from || at > window_.to) return;
-      const x = u.valToPos(at, 'x', true);
+    for (let index = first; index < end; index += 1) {
+      const flag = line.flags[index];
+      if (!flag) continue;
+      const x = u.valToPos(line.times[index], 'x', true);
       const y = u.valToPos(line.values[index], 'y', true);
       const down = flag === 'low' ? 1 : -1;
       u.ctx.beginPath();
@@ -129,17 +148,35 @@ export function makeChart(frame, onPoint) {
       u.ctx.lineWidth = 1.5 * devicePixelRatio;
       u.ctx.fill();
       u.ctx.stroke();
-    });
+    }
     u.ctx.restore();
   }
 
   function tell(u) {
     const index = u.cursor.idx;
     const value = index == null ? null : line.values[index];
-    if (value == null || u.cursor.left < 0) return onPoint('');
+    if (value == null || u.cursor.left < 0) return onPoint(panZoom.isWhole() ? '' : windowWords(view));
     const flag = line.flags[index];
     const words = flag ? (flag === 'low' ? 'below the sensor’s range' : 'above the sensor’s range') : withUnit(value);
     return onPoint(`${dayAndClock(new Date(line.times[index] * 1000))} · ${words}`);
+  }
+
+  function draw(next) {
+    view = next;
+    plot.setScale('x', { min: view.from, max: view.to });
+    if (plot.cursor.left < 0) tell(plot);
+  }
+
+  function hidePointer() {
+    plot.setCursor({ left: -10, top: -10 });
+  }
+
+  /** What a screen reader says of the window: its times, and what lies in it. */
+  function describe() {
+    const part = inView();
+    const sum = summary({ values: line.values.slice(...part), flags: line.flags.slice(...part) });
+    const times = `${panZoom.isWhole() ? 'Whole range, ' : ''}${windowWords(view)}`;
+    return sum ? `${times}: lowest ${number(sum.lowest)}, highest ${withUnit(sum.highest)}.` : `${times}: no readings.`;
   }
 
   function recolour() {
@@ -154,14 +191,24 @@ export function makeChart(frame, onPoint) {
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
 
   return {
-    /** Shows a line (readings.js `asLine`) between two instants in seconds. */
+    /**
+     * Shows a line (readings.js `asLine`) that was loaded between two instants in seconds. A window that the person
+     * has chosen stays, unless the range has another length.
+     */
     show(nextLine, from, to) {
-      line = nextLine;
-      window_ = { from, to };
-      plot.setData([line.times, line.values]);
+      panZoom.load({ from, to });
+      if (nextLine !== line) {
+        line = nextLine;
+        values = valueRange(line.values);
+        view = panZoom.view();
+        plot.setData([line.times, line.values]);
+      }
+      draw(panZoom.view());
       frame.dataset.points = String(line.points);
       frame.dataset.gaps = String(line.gaps);
     },
+    /** Forgets the person's window: the whole range is in view again. */
+    reset: panZoom.reset,
     /** Draws again with the axis in the unit that is now chosen. */
     relabel: () => plot.redraw(false, true),
     data: () => ({ times: [...line.times], values: [...line.values] }),
@@ -178,6 +225,30 @@ function valueRange(values) {
   const lowest = real.reduce((a, b) => Math.min(a, b), 70);
   const highest = real.reduce((a, b) => Math.max(a, b), 230);
   return [lowest < 50 ? 30 : 40, highest > 390 ? 418 : Math.ceil((highest + 8) / 50) * 50];
+}
+
+/** The first place in a sorted array whose value is at least `value`. */
+function firstAt(sorted, value) {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Ticks that stay with their instants while the window moves: counted from midnight, whole days from one same day. */
+function timeTicks(from, to, step) {
+  const ticks = [];
+  const day = new Date(from * 1000);
+  day.setHours(0, 0, 0, 0);
+  for (; day <= to * 1000; day.setDate(day.getDate() + 1)) {
+    const date = [day.getFullYear(), day.getMonth(), day.getDate()];
+    const seen = Date.UTC(...date) / 1000 % Math.max(step, DAY_S) === 0;
+    for (let second = 0; seen && second < DAY_S; second += step) ticks.push(new Date(...date, 0, 0, second) / 1000);
+  }
+  return ticks.filter((at, index) => at >= from && at <= to && at > (ticks[index - 1] ?? -Infinity));
 }
 
 function timeLabel(seconds, step) {
