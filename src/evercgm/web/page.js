@@ -162,6 +162,7 @@ function chooseRange(range) {
   for (const button of byId('ranges').children) {
     button.setAttribute('aria-pressed', String(button.dataset.test === `range-${range.id}`));
   }
+  chart?.reset();
   byId('chart').dataset.range = '';
   refresh();
 }
@@ -205,6 +206,7 @@ function forgetPerson() {
   Object.assign(state, nothing());
   connectionCards.show([], state.runs, state.personId, clock.now());
   clearCurrent();
+  chart?.reset();
   byId('chart-readout').textContent = '';
   chart?.show(state.line, clock.now() / 1000 - state.range.seconds, clock.now() / 1000);
   byId('chart-empty').hidden = true;
