@@ -1,12 +1,14 @@
 """Every state of the page in a real Chromium: paused, expired, restarted, hostile, by keyboard, to a screen reader."""
 
+import hashlib
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,11 +18,25 @@ from series import sql
 from test_browser import CHROMIUM, Walker, new_owner, pytestmark
 
 __all__ = ["pytestmark"]
-AXE = (Path(__file__).parent / "vendor" / "axe-4.10.3.min.js").read_text(encoding="utf-8")
+AXE_FILE = Path(__file__).parent / "vendor" / "axe-4.10.3.min.js"
+AXE = AXE_FILE.read_text(encoding="utf-8")
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
 FIRST_LOAD = 200_000
 CHART_LIBRARY = "/assets/vendor/uPlot.esm.js"
-Open = Callable[..., Walker]
+
+
+class Visitor(Walker):
+    """A walker who is signed in as an owner with one person."""
+
+    def __init__(self, context: BrowserContext, demo: Demo, label: str):
+        super().__init__(context, demo)
+        self.owner, self.person_id, link = new_owner(demo, label)
+        self.sign_in(link)
+        self.page.wait_for_selector('[data-test="connect-dexcom"]')
+
+
+Open = Callable[..., Visitor]
+Who = TypeVar("Who", bound=Walker)
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +47,14 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture
-def open_page(demo: Demo, browser: Browser) -> Iterator[Open]:
-    """A signed-in page of a new owner with one person."""
+@contextmanager
+def visiting(demo: Demo, browser: Browser) -> Iterator[Open]:
+    """Opens pages, each of a new owner in a browser of its own, and closes them in the end."""
     contexts: list[BrowserContext] = []
 
-    def opened(label: str = "Kim", **options: Any) -> Walker:
+    def opened(label: str = "Kim", **options: Any) -> Visitor:
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
-        owner, person_id, link = new_owner(demo, label)
-        walker = Walker(contexts[-1], demo)
-        walker.owner, walker.person_id = owner, person_id  # type: ignore[attr-defined]
-        walker.sign_in(link)
-        walker.page.wait_for_selector('[data-test="connect-dexcom"]')
-        return walker
+        return Visitor(contexts[-1], demo, label)
 
     yield opened
     for context in contexts:
@@ -52,7 +63,13 @@ def open_page(demo: Demo, browser: Browser) -> Iterator[Open]:
         context.close()
 
 
-def connected(walker: Walker, username: str = "User7") -> Walker:
+@pytest.fixture
+def open_page(demo: Demo, browser: Browser) -> Iterator[Open]:
+    with visiting(demo, browser) as opened:
+        yield opened
+
+
+def connected(walker: Who, username: str = "User7") -> Who:
     walker.connect(username)
     walker.wait_for_chart()
     return walker
@@ -140,7 +157,7 @@ def test_a_pause_says_what_it_means_and_can_be_taken_back(open_page: Open) -> No
 def test_an_expired_connection_reconnects_and_another_account_is_asked_about(demo: Demo, open_page: Open) -> None:
     walker = connected(open_page())
     page = walker.page
-    expire(demo, walker.person_id)  # type: ignore[attr-defined]
+    expire(demo, walker.person_id)
     status_is(page, "Sign in again")
     assert page.is_hidden('[data-test="pause"]')
     assert page.is_hidden('[data-test="sync-now"]')
@@ -166,7 +183,7 @@ def test_the_unit_is_remembered_and_reaches_number_summary_and_key(open_page: Op
     in_mmol = page.inner_text("#summary-average")
     assert abs(float(in_mmol) - in_mg / 18.01559) < 0.1
     assert "." in page.inner_text("#summary-highest")
-    assert "mmol/L" in page.get_attribute("#chart", "aria-label")  # type: ignore[operator]
+    assert "mmol/L" in (page.get_attribute("#chart", "aria-label") or "")
     assert page.inner_text("#key-target") == "Target 3.9–10.0 mmol/L"
     page.reload()
     page.wait_for_selector('[data-test="unit-mmol"][aria-pressed="true"]')
@@ -214,9 +231,7 @@ def test_times_are_the_browsers_and_say_so(open_page: Open) -> None:
 def test_hostile_text_is_text(demo: Demo, open_page: Open) -> None:
     walker = open_page(HOSTILE)
     page = walker.page
-    second = json.loads(
-        demo.command("person", "add", HOSTILE, "--owner", walker.owner).stdout  # type: ignore[attr-defined]
-    )
+    second = json.loads(demo.command("person", "add", HOSTILE, "--owner", walker.owner).stdout)
     page.reload()
     page.wait_for_selector('[data-test="person-picker"]')
     assert second["id"] in {
@@ -290,6 +305,12 @@ def test_the_first_load_is_small_and_asks_nobody_else(demo: Demo, browser: Brows
     assert {urlsplit(request.url).netloc for request in asked} == {urlsplit(demo.url).netloc}
 
 
+def test_axe_is_as_its_makers_published_it() -> None:
+    written = AXE_FILE.with_suffix(".js.sha256").read_text(encoding="utf-8")
+
+    assert written == f"{hashlib.sha256(AXE_FILE.read_bytes()).hexdigest()}  {AXE_FILE.name}\n"
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_state_has_a_serious_finding_of_axe(demo: Demo, open_page: Open, scheme: str, width: int) -> None:
@@ -305,7 +326,7 @@ def test_no_state_has_a_serious_finding_of_axe(demo: Demo, open_page: Open, sche
     page.click('[data-test="disconnect"]')
     findings["dialog"] = serious(page)
     page.keyboard.press("Escape")
-    expire(demo, walker.person_id)  # type: ignore[attr-defined]
+    expire(demo, walker.person_id)
     status_is(page, "Sign in again")
     findings["expired"] = serious(page)
     page.click("#sign-out")

@@ -62,21 +62,22 @@ async function loadLine(state, newest, runs) {
  * Takes in what the stream told; false where it is no news. A new reading is there at once, all the rest needs a look.
  */
 export function take(state, kind, what) {
-  if (what.person_id !== state.personId) return false;
-  if (kind === 'reading') return takeReading(state, what);
+  const { person_id: personId, ...reading } = what;
+  if (personId !== state.personId) return false;
+  if (kind === 'reading') return takeReading(state, reading);
   if (kind === 'connection') return !isKnown(what, state.connections.find((one) => one.id === what.id));
   return !isKnown(what, state.runs.get(what.connection_id)?.find((one) => one.id === what.id));
 }
 
 /** Into the picture, if there is one. What is dated far ahead of the clock is never the newest. */
 function takeReading(state, reading) {
-  if (reading.id === state.newest?.id) return false;
+  if (isKnown(reading, state.newest)) return false;
   const at = Date.parse(reading.measured_at);
   if (!state.lineOf || at > clock.now() + AHEAD_MS) return true;
   const readings = withReading(state.readings, reading);
-  const isNewest = !state.newest || at > Date.parse(state.newest.measured_at);
+  const isNewest = !state.newest || at >= Date.parse(state.newest.measured_at);
   Object.assign(state, { readings, line: asLine(readings), newest: isNewest ? reading : state.newest, told: state.told + 1 });
   return true;
 }
 
-const isKnown = (what, known) => known !== undefined && Object.keys(what).every((name) => what[name] === known[name]);
+const isKnown = (what, known) => Boolean(known) && Object.keys(what).every((name) => what[name] === known[name]);
