@@ -385,6 +385,17 @@ def test_a_zoomed_chart_has_no_serious_finding_of_axe_and_buttons_to_hit(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_narrower_window_takes_the_chart_and_its_zoom_with_it(open_chart: Open) -> None:
+    page = open_chart("24h")
+    before = press(page, "+", "ArrowLeft")
+
+    page.set_viewport_size({"width": 320, "height": 844})
+
+    until(lambda: page.evaluate("document.documentElement.scrollWidth") <= 320, "nothing sticks out")
+    assert plot_box(page)["width"] < 300
+    assert window(page) == before
+
+
 def _shorter_side(button: Locator) -> float:
     box = button.bounding_box()
     assert box is not None
