@@ -17,12 +17,17 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from evercgm.storage import embedded
 from evercgm.storage.bootstrap import bootstrap_standalone
 from evercgm.storage.migrate import migrate
 from evercgm.storage.prepare import lend_roles, make_login_role
+
+# A busy machine is no failure: nothing here is judged by time.
+settings.register_profile("evercgm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("evercgm")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 _HOST_RLS_OFF = """
