@@ -5,19 +5,23 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
 from demo_process import Demo, until
-from playwright.sync_api import Browser, Page, sync_playwright
-from series import sql
+from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+from series import sql, stored
 from test_browser import CHROMIUM, pytestmark
-from test_browser_states import Open, Visitor, child_of, look, visiting
+from test_browser_states import Open, Visitor, child_of, connected, look, visiting
 from wearer import Wearer, wearer_of
 
 __all__ = ["pytestmark"]
 AT_ONCE_S = 3.0
 READINGS = 4
+STREAMS_OF_AN_OWNER = 10
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,27 @@ def browser() -> Iterator[Browser]:
 def open_page(demo: Demo, browser: Browser) -> Iterator[Open]:
     with visiting(demo, browser) as opened:
         yield opened
+
+
+class Streams:
+    """The live streams that a page has open, by the id of their person; the page is loaded anew for that."""
+
+    def __init__(self, page: Page):
+        self._open: list[Request] = []
+        page.on("request", lambda request: self._open.append(request) if "/events?" in request.url else None)
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, self._ended)
+        page.reload()
+
+    def _ended(self, request: Request) -> None:
+        self._open = [one for one in self._open if one is not request]
+
+    def persons(self) -> list[str]:
+        return [parse_qs(urlsplit(one.url).query)["person_id"][0] for one in self._open]
+
+
+def bearer(demo: Demo, owner: str) -> str:
+    return str(json.loads(demo.command("sign-in", "--owner", owner, "--json").stdout)["jwt"])
 
 
 def wearing(demo: Demo, visitor: Visitor) -> Wearer:
@@ -143,16 +168,126 @@ def test_the_end_of_a_session_shows_the_sign_in_and_a_new_one_goes_on(demo: Demo
 
 def test_what_is_told_of_one_person_never_gets_into_the_view_of_another(demo: Demo, open_page: Open) -> None:
     page = (visitor := open_page()).page
+    streams = Streams(page)
     wearer = wearing(demo, visitor)
     added = demo.command("person", "add", "Lou", "--owner", visitor.owner)
     assert added.returncode == 0, added.stderr
     page.reload()
-    page.wait_for_selector('[data-test="person-picker"]')
     until(lambda: number_of(page) == "100", "the first person is shown")
+    held: list[Route] = []
+    hold = [True]
+    page.route("**/connections?*", lambda route: held.append(route) if hold else route.continue_())
+    look(page)
+    until(lambda: number_of(page) and held, "a look is under way")
 
+    # The look of the first person hangs, so that the stream of that person is still open.
     page.select_option('[data-test="person-picker"]', label="Lou")
     wearer.put_reading(222, 1, name="of the other")
     page.wait_for_timeout(2500)
+    assert (number_of(page), visitor.chart()["values"]) == ("–", [])
+    hold.clear()
+    for route in held:
+        route.continue_()
 
+    page.wait_for_selector("#chart-empty:visible")
     assert number_of(page) == "–"
-    assert 222 not in visitor.chart()["values"]
+    until(lambda: streams.persons() == [json.loads(added.stdout)["id"]], "only the other person is listened to")
+    page.select_option('[data-test="person-picker"]', label="Kim")
+    until(lambda: number_of(page) == "222", "the first person's newest value is shown")
+
+
+def test_a_reading_that_a_worker_stores_is_shown_within_three_seconds(demo: Demo, open_page: Open) -> None:
+    faults = f"{demo.control}/faults"
+    late = {"set": {"late_batch": {"last_hours": 1, "in_hours": 24}}, "username": "User7"}
+    assert httpx2.post(faults, json=late, trust_env=False).status_code == 200
+    try:
+        page = (visitor := connected(open_page())).page
+        page.wait_for_selector('[data-test="sync-progress"]', state="hidden")
+        before = newest(demo, visitor)
+    finally:
+        httpx2.delete(faults, params={"name": "late_batch"}, trust_env=False)
+
+    asked = {"person_id": visitor.person_id, "from": f"{before:%Y-%m-%dT%H:%M:%SZ}"}
+    with demo.api(bearer(demo, visitor.owner)) as api:
+        assert api.post("/sync", json=asked).status_code == 202
+    until(lambda: newest(demo, visitor) > before, "a worker has stored what is new")
+    began = time.monotonic()
+    at = newest(demo, visitor).timestamp()
+    page.wait_for_function("(at) => window.evercgm.chart().times.at(-1) >= at", arg=at, timeout=30_000)
+
+    assert time.monotonic() - began <= AT_ONCE_S
+    assert number_of(page) == str(stored(demo, visitor.person_id)[-1][1])
+    assert visitor.console == []
+
+
+def newest(demo: Demo, visitor: Visitor) -> datetime:
+    return stored(demo, visitor.person_id)[-1][0]
+
+
+def test_where_no_more_streams_are_given_the_page_asks_every_few_seconds(demo: Demo, open_page: Open) -> None:
+    visitor = open_page()
+    page = visitor.page
+    streams = Streams(page)
+    wearer = wearing(demo, visitor)
+    with ExitStack() as stack:
+        page.goto("about:blank")
+        api = stack.enter_context(demo.api(bearer(demo, visitor.owner)))
+        for _ in range(STREAMS_OF_AN_OWNER):
+            until(lambda: _join(stack, api, visitor.person_id), "there is room for a stream")
+        with page.expect_response(lambda answer: "/events?" in answer.url) as refused:
+            page.goto(demo.url)
+        assert refused.value.status == 429
+
+        wearer.put_reading(140, 4, name="polled")
+        until(lambda: number_of(page) == "140", "the reading is found without a stream", 15)
+
+        assert page.inner_text('[data-test="offline"]') == ""
+        assert page.is_hidden('[data-test="notice"]')
+    seen = len(streams.persons())
+    until(lambda: number_of(page) and len(streams.persons()) > seen, "there is room, and it listens", 70)
+
+
+def _join(stack: ExitStack, api: httpx2.Client, person_id: str) -> bool:
+    answer = stack.enter_context(api.stream("GET", "/events", params={"person_id": person_id}))
+    return answer.status_code == 200
+
+
+def test_many_windows_of_one_browser_do_not_starve_each_other(demo: Demo, open_page: Open) -> None:
+    visitor = open_page()
+    wearer = wearing(demo, visitor)
+    others = [visitor.page.context.new_page() for _ in range(6)]
+    for page in others:
+        page.goto(demo.url)
+        page.wait_for_selector('[data-test="status"]')
+
+    wearer.put_reading(150, 3, name="for all")
+
+    windows = [visitor.page, *others]
+    until(lambda: [number_of(page) for page in windows] == ["150"] * 7, "every window shows the reading", 15)
+    assert [page.inner_text('[data-test="offline"]') for page in windows] == [""] * 7
+
+
+def test_a_page_that_was_away_looks_at_once(demo: Demo, open_page: Open) -> None:
+    page = (visitor := open_page()).page
+    streams = Streams(page)
+    wearer = wearing(demo, visitor)
+    until(lambda: number_of(page) and streams.persons(), "it listens")
+    set_hidden(page, True)
+    until(lambda: number_of(page) and not streams.persons(), "a page that nobody sees has no stream")
+    wearer.put_reading(160, 2, name="meanwhile")
+    page.wait_for_timeout(1500)
+    assert number_of(page) == "100"
+
+    set_hidden(page, False)
+
+    until(lambda: number_of(page) == "160", "it has looked", AT_ONCE_S)
+    until(lambda: number_of(page) and streams.persons(), "it listens again")
+
+
+def set_hidden(page: Page, hidden: bool) -> None:
+    """What a browser says when another tab is chosen; a headless one has no tabs to choose."""
+    page.evaluate(
+        "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });"
+        " document.dispatchEvent(new Event('visibilitychange')) }",
+        hidden,
+    )

@@ -35,21 +35,19 @@ class Wearer:
         )  # fmt: skip
 
     def put_reading(self, value: int, minutes_ago: float, *, trend: str = "flat", name: str = "newest") -> None:
-        """One reading of the person by a name of its own, from the connection where there is one."""
+        """One reading by a name of its own, from the connection where there is one; committed on return."""
         reading_id = str(uuid.uuid5(uuid.UUID(self.person_id), name))
         self._run(
-            'insert into public.glucose_readings (id, person_id, "timestamp", value, source, cgm_connection_id)'
+            "with kept as ("
+            ' insert into public.glucose_readings (id, person_id, "timestamp", value, source, cgm_connection_id)'
             " values (%s, %s, (now() - make_interval(secs => %s)) at time zone 'UTC', %s, 'cgm',"
             "         (select id from public.cgm_connections where id = %s))"
             ' on conflict (id) do update set "timestamp" = excluded."timestamp", value = excluded.value,'
-            " cgm_connection_id = excluded.cgm_connection_id returning id",
-            reading_id, self.person_id, minutes_ago * 60, value, self.connection_id,
-        )  # fmt: skip
-        self._run(
-            "insert into cgm_private.reading_details (reading_id, person_id, stream, record_key, trend)"
-            " values (%s, %s, 'test', %s, %s)"
+            " cgm_connection_id = excluded.cgm_connection_id returning id, person_id)"
+            " insert into cgm_private.reading_details (reading_id, person_id, stream, record_key, trend)"
+            " select id, person_id, 'test', %s, %s from kept"
             " on conflict (person_id, stream, record_key) do update set trend = excluded.trend returning reading_id",
-            reading_id, self.person_id, name, trend,
+            reading_id, self.person_id, minutes_ago * 60, value, self.connection_id, name, trend,
         )  # fmt: skip
 
     def _run(self, query: str, *values: object) -> None:
