@@ -121,3 +121,14 @@ async def add_readings(admin: Run, person_id: str, connection_id: str | None, ti
             " values (%s, %s, %s::timestamptz at time zone 'UTC', %s, 'cgm', %s)",
             (str(uuid4()), person_id, measured_at, 100.0 + place, connection_id),
         )
+
+
+async def add_odd_reading(
+    admin: Run, person_id: str, connection_id: str | None, measured_at: object, value: str = "100"
+) -> None:
+    """A row as only another writer of the host's table makes it."""
+    await admin(
+        'insert into public.glucose_readings (id, person_id, "timestamp", value, source, cgm_connection_id)'
+        " values (%s, %s, %s::text::timestamp, %s::float8, 'cgm', %s)",
+        (str(uuid4()), person_id, str(measured_at), value, connection_id),
+    )

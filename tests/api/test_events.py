@@ -14,8 +14,9 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+import structlog
 import uvicorn
-from api_world import BASE, Owner, Run, add_connection, add_person, add_readings
+from api_world import BASE, Owner, Run, add_connection, add_odd_reading, add_person, add_readings, make_owner
 
 from evercgm.api.app import create_app
 from evercgm.api.events_routes import frames
@@ -200,6 +201,50 @@ async def test_a_stream_tells_of_its_own_person_only(
         assert (await of_bob.next("reading"))["person_id"] == bob.person_id
         with pytest.raises(TimeoutError):
             await of_bob.next("connection", within_s=1.5)
+
+
+@pytest.mark.parametrize("odd", ["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+async def test_a_row_with_an_impossible_time_is_no_reading_and_stops_nobodys_stream(
+    served: httpx2.AsyncClient, ada: Owner, bob: Owner, admin: Run, odd: str
+) -> None:
+    connection_id = await add_connection(admin, bob.person_id)
+    await admin("update public.cgm_connections set last_sync_at = %s::timestamp", (odd,))
+    async with listening(served, ada.bearer) as of_ada, listening(served, bob.bearer) as of_bob:
+        assert (await of_bob.next("connection"))["last_sync_at"] is None
+        await add_odd_reading(admin, bob.person_id, connection_id, odd)
+        for owner, events in ((ada, of_ada), (bob, of_bob)):
+            await add_readings(admin, owner.person_id, None, [NOW])
+            assert datetime.fromisoformat((await events.next("reading"))["measured_at"]) == NOW
+
+    # At the start of a stream, too, it is not the newest one.
+    async with listening(served, bob.bearer) as events:
+        assert datetime.fromisoformat((await events.next("reading"))["measured_at"]) == NOW
+
+
+async def test_whose_rows_cannot_be_read_loses_the_stream_alone(
+    served: httpx2.AsyncClient, runtime: Runtime, ada: Owner, bob: Owner, admin: Run
+) -> None:
+    cyd = await make_owner(runtime, admin, "Cyd")
+    connection_id = await add_connection(admin, bob.person_id)
+    with structlog.testing.capture_logs() as lines:
+        async with (
+            listening(served, ada.bearer) as of_ada,
+            listening(served, bob.bearer) as of_bob,
+            listening(served, cyd.bearer) as of_cyd,
+        ):
+            await of_bob.next("connection")
+            await admin(
+                "insert into cgm_private.sync_runs (id, connection_id, person_id, trigger, state, window_from)"
+                " values ('r', %s, %s, 'person', 'running', 'infinity')",
+                (connection_id, bob.person_id),
+            )
+            await of_bob.rest()
+            for owner, events in ((ada, of_ada), (cyd, of_cyd)):
+                await add_readings(admin, owner.person_id, None, [NOW])
+                assert (await events.next("reading"))["person_id"] == owner.person_id
+
+    told = [line for line in lines if line["log_level"] == "warning"]
+    assert told == [{"event": "look_at_person_failed", "error": "DataError", "log_level": "warning"}]
 
 
 async def test_a_person_that_goes_to_another_owner_is_told_no_more(

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from api_world import BASE, ORIGIN, Owner, Run, add_connection, add_readings
+from api_world import BASE, ORIGIN, Owner, Run, add_connection, add_odd_reading, add_readings
 
 ADDRESS = f"{BASE}/readings"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -122,6 +122,23 @@ async def test_a_cursor_of_another_leads_into_ones_own_readings_only(
     cursor = httpx2.URL((await get(client, ada, limit=1))["next"]).params["cursor"]
 
     assert (await get(client, bob, cursor=cursor))["readings"] == []
+
+
+@pytest.mark.parametrize("odd", ["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+async def test_a_row_with_an_impossible_time_is_no_reading(
+    client: httpx2.AsyncClient, ada: Owner, admin: Run, odd: str
+) -> None:
+    connection_id = await add_connection(admin, ada.person_id)
+    await add_readings(admin, ada.person_id, connection_id, [NOON])
+    await add_odd_reading(admin, ada.person_id, connection_id, odd)
+    for column in ("last_sync_at", "token_expires_at", "created_at"):
+        await admin(f"update public.cgm_connections set {column} = %s::timestamp", (odd,))
+
+    assert [item["measured_at"] for item in (await get(client, ada))["readings"]] == ["2026-11-01T12:00:00Z"]
+    listed = (await get(client, ada, f"{BASE}/connections"))["connections"][0]
+    assert (listed["newest_reading_at"], listed["last_sync_at"]) == ("2026-11-01T12:00:00Z", None)
+    one = await get(client, ada, f"{BASE}/connections/{connection_id}")
+    assert one["readings"] == {"total": 1, "days": 1}
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,7 @@ class Hub:
         self.looks += 1
         asked = list(self._listeners)
         try:
-            async with asyncio.timeout(LONGEST_LOOK_S):
-                look = await take_look(self._db, asked)
+            look = await look_for_all(self._db, asked)
         except (psycopg.Error, OSError) as failure:
             log.warning("look_failed", error=type(failure).__name__)
             return False
@@ -178,6 +177,26 @@ def _tell(listener: Listener, look: Look) -> bool:
     if fresh:
         listener.after = (fresh[-1].measured_at, fresh[-1].id)
     return listener.tell([*(Change("reading", item, make_cursor(item)) for item in fresh), *changed, *gone])
+
+
+async def look_for_all(db: Database, listeners: Sequence[Listener]) -> Look:
+    """A look that one person's odd row spoils for that person alone: whose rows cannot be read may not listen.
+
+    Raises psycopg.Error, OSError where no look is possible at the moment.
+    """
+    try:
+        async with asyncio.timeout(LONGEST_LOOK_S):
+            return await take_look(db, listeners)
+    except psycopg.DataError as failure:
+        persons = sorted({item.person_id for item in listeners})
+        if len(persons) == 1:
+            log.warning("look_at_person_failed", error=type(failure).__name__)
+            return Look(set(), {}, {})
+    # By halves: the one among many is found in few looks.
+    first = set(persons[: len(persons) // 2])
+    one = await look_for_all(db, [item for item in listeners if item.person_id in first])
+    other = await look_for_all(db, [item for item in listeners if item.person_id not in first])
+    return Look(one.listening | other.listening, one.readings | other.readings, one.states | other.states)
 
 
 async def take_look(db: Database, listeners: Sequence[Listener]) -> Look:

@@ -1,4 +1,6 @@
 -- What has changed, for all live streams of a process at once. Run as cgm_worker: every query names person and owner.
+-- The host's own writers fill these tables, too. A row outside 1970 to 2999 ('infinity', the year 20000) is no reading;
+-- one such row must not cost the others their stream.
 
 -- name: owned
 -- the pairs of person and owner that still hold
@@ -34,6 +36,8 @@ select w.n,
        from public.glucose_readings g
       where w.after_time is null
         and g.person_id = w.person_id
+        and g."timestamp" >= timestamp '1970-01-01'
+        and g."timestamp" < timestamp '3000-01-01'
       order by g."timestamp" desc, g.id desc
       limit 1)
     union all
@@ -41,6 +45,8 @@ select w.n,
        from public.glucose_readings g
       where w.after_time is not null
         and g.person_id = w.person_id
+        and g."timestamp" >= timestamp '1970-01-01'
+        and g."timestamp" < timestamp '3000-01-01'
         and (g."timestamp", g.id) > (w.after_time at time zone 'UTC', w.after_id)
       order by g."timestamp", g.id
       limit %(most)s)
@@ -62,7 +68,8 @@ select c.id,
        c.provider::text as provider,
        c.status::text as status,
        s.reason,
-       c.last_sync_at at time zone 'UTC' as last_sync_at,
+       case when c.last_sync_at >= timestamp '1970-01-01' and c.last_sync_at < timestamp '3000-01-01'
+            then c.last_sync_at at time zone 'UTC' end as last_sync_at,
        s.next_sync_at
   from unnest(%(persons)s::text[], %(owners)s::text[]) as w (person_id, owner_id)
   join public."Person" p on p.id = w.person_id and p."ownerId" = w.owner_id

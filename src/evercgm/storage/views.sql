@@ -1,5 +1,6 @@
 -- What a person may see. Every query runs as cgm_request and names the owner itself too: isolation never rests on
--- row-level security alone.
+-- row-level security alone. The host's own writers fill these tables, too: a time outside 1970 to 2999 ('infinity', the
+-- year 20000) is shown to nobody, and a row of glucose_readings with one is no reading.
 
 -- name: persons
 -- the caller's persons
@@ -31,10 +32,14 @@ select c.id,
        c.provider::text as provider,
        c.status::text as status,
        c.device_id,
-       case when isfinite(c.token_expires_at) and c.token_expires_at < timestamp '9999-01-01'
+       case when c.token_expires_at >= timestamp '1970-01-01' and c.token_expires_at < timestamp '3000-01-01'
             then c.token_expires_at at time zone 'UTC' end as token_expires_at,
-       c.last_sync_at at time zone 'UTC' as last_sync_at,
-       coalesce(s.connected_at, c.created_at at time zone 'UTC') as connected_at,
+       case when c.last_sync_at >= timestamp '1970-01-01' and c.last_sync_at < timestamp '3000-01-01'
+            then c.last_sync_at at time zone 'UTC' end as last_sync_at,
+       coalesce(
+         s.connected_at,
+         least(greatest(c.created_at, timestamp '1970-01-01'), timestamp '2999-12-31') at time zone 'UTC'
+       ) as connected_at,
        s.connection_id is not null as adopted,
        s.region,
        s.reason,
@@ -43,6 +48,8 @@ select c.id,
           from public.glucose_readings r
          where r.person_id = c.person_id
            and r.cgm_connection_id = c.id
+           and r."timestamp" >= timestamp '1970-01-01'
+           and r."timestamp" < timestamp '3000-01-01'
          order by r."timestamp" desc
          limit 1) as newest_reading_at,
        now() as now
@@ -60,6 +67,8 @@ select count(*) as total, count(distinct r."timestamp"::date) as days
   from public.glucose_readings r
   join public."Person" p on p.id = r.person_id
  where r.cgm_connection_id = %(connection_id)s
+   and r."timestamp" >= timestamp '1970-01-01'
+   and r."timestamp" < timestamp '3000-01-01'
    and p."ownerId" = (select auth.uid())::text;
 
 -- name: readings
@@ -80,8 +89,8 @@ select r.id,
       join public."Person" p on p.id = g.person_id
      where g.person_id = %(person_id)s
        and p."ownerId" = (select auth.uid())::text
-       and g."timestamp" >= coalesce(%(start)s::timestamptz at time zone 'UTC', '-infinity')
-       and g."timestamp" < coalesce(%(end)s::timestamptz at time zone 'UTC', 'infinity')
+       and g."timestamp" >= greatest(%(start)s::timestamptz at time zone 'UTC', timestamp '1970-01-01')
+       and g."timestamp" < least(%(end)s::timestamptz at time zone 'UTC', timestamp '3000-01-01')
        and (%(after_time)s::timestamptz is null
             or (g."timestamp", g.id) < (%(after_time)s::timestamptz at time zone 'UTC', %(after_id)s))
      order by g."timestamp" desc, g.id desc
