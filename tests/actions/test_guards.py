@@ -317,3 +317,22 @@ async def test_a_command_waits_for_the_run_of_another_process_and_then_reads_its
     assert result.outcome == "succeeded"
     windows = world.sql("select starts, window_from from cgm_private.sync_runs order by requested_at")
     assert windows == [(1, None), (1, start)]
+
+
+async def test_two_commands_at_once_sync_one_after_the_other(world: World) -> None:
+    connection_id = await world.connect()
+    await world.sync(connection_id)
+    under_way = {"now": 0, "most": 0}
+
+    async def pause(path: str) -> None:
+        under_way["now"] += path == "egvs"
+        under_way["most"] = max(under_way["most"], under_way["now"])
+        await asyncio.sleep(0.05)
+        under_way["now"] -= path == "egvs"
+
+    world.weather.pause = pause
+    results = await asyncio.gather(*(world.sync(connection_id) for _ in range(2)))
+
+    assert [result and result.reason for result in results] == [None, None]
+    assert under_way["most"] == 1
+    assert [(state, starts) for state, starts, _job in runs_of(world)] == [("done", 1)] * 3

@@ -22,7 +22,7 @@ from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, readings, runs
 from evercgm.storage.connections import Loaded
-from evercgm.storage.database import Database
+from evercgm.storage.database import Connection, Database
 from evercgm.storage.readings import Owner, Saved
 from evercgm.storage.runs import Outcome, Run, Trigger
 
@@ -90,48 +90,52 @@ async def sync_connection(
     is a bug or the loss of the database.
     """
     try:
-        loaded = await connections.load_for_sync(db, connection_id)
+        begun = await _begin(db, connection_id, trigger, job_id, window)
     except SealBroken:
         return await _seal_broken(db, connection_id, clock())
-    if loaded is None:
-        return None
-    if loaded.status in RESTING:
-        return await _at_rest(db, loaded)
-    run = await _own_run(db, loaded, trigger, job_id, window)
-    if run is None:
-        return None
-    async with db.as_worker() as conn:
-        starts = await runs.start(conn, run, job_id)
-    if starts == 0:
-        return None
-    if starts > 1:
-        log.info("sync_resumed", connection_id=connection_id, run_id=run.id, starts=starts)
+    if begun is None or isinstance(begun, Result):
+        return begun
+    loaded, run = begun
     return await _run(db, vendors, loaded, run, watch, clock)
 
 
-async def _own_run(
+async def _begin(
     db: Database,
-    loaded: Loaded,
+    connection_id: str,
     trigger: Trigger,
     job_id: int | None,
     window: tuple[datetime | None, datetime | None],
-) -> Run | None:
-    """The run to carry out: a new one, the queued one, or that of a job which died; None: somebody else is at it.
+) -> tuple[Loaded, Run] | Result | None:
+    """The connection, and the run that is now ours; a result where it is at rest; None: it is gone, or being synced.
 
     A command waits for a run that another process carries out, so that its own window is read after it.
     """
-    for _ in range(int(LONGEST_WAIT_S / WAIT_S)):
+    for turns_left in reversed(range(int(LONGEST_WAIT_S / WAIT_S) + 1)):
         async with db.as_worker() as conn:
+            loaded = await connections.load(conn, db.vault, connection_id)
+            if loaded is None:
+                return None
+            if loaded.status in RESTING:
+                return await _at_rest(conn, loaded)
             run, new = await runs.open_or_make(
                 conn, loaded.id, loaded.person_id, trigger, window_from=window[0], window_to=window[1]
             )
-        if new or not run.fresh:
-            return run
-        if job_id is not None:
             # One job a connection: a run of a job is that of a dead worker, one without a job is a command's.
-            return run if run.job_id is not None else None
+            left_behind = job_id is not None and run.job_id is not None
+            if new or not run.fresh or left_behind or (job_id is None and turns_left == 0):
+                return (loaded, run) if await _start(conn, run, job_id) else None
+        if job_id is not None:
+            return None
         await asyncio.sleep(WAIT_S)
-    return run
+    return None
+
+
+async def _start(conn: Connection, run: Run, job_id: int | None) -> bool:
+    """Whether the run is under way now; False: it has ended meanwhile."""
+    starts = await runs.start(conn, run, job_id)
+    if starts > 1:
+        log.info("sync_resumed", connection_id=run.connection_id, run_id=run.id, starts=starts)
+    return starts > 0
 
 
 async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: Watch, clock: Clock) -> Result:
@@ -269,13 +273,12 @@ async def _cancelled(db: Database, run: Run) -> Result:
     return Result("cancelled", None, Saved())
 
 
-async def _at_rest(db: Database, loaded: Loaded) -> Result:
+async def _at_rest(conn: Connection, loaded: Loaded) -> Result:
     """Nothing is asked of the vendor; a run that waits for this connection ends."""
     reason = loaded.reason or RESTING[loaded.status]
-    async with db.as_worker() as conn:
-        run = await runs.open_run(conn, loaded.id)
-        if run is not None:
-            await runs.finish(conn, run, "failed", reason)
+    run = await runs.open_run(conn, loaded.id)
+    if run is not None:
+        await runs.finish(conn, run, "failed", reason)
     return Result("failed", reason, Saved())
 
 

@@ -75,9 +75,13 @@ def previous_place(connection_id: str) -> Place:
 async def load_for_sync(db: Database, connection_id: str) -> Loaded | None:
     """The connection with its tokens opened; None where it is gone or not ours. Raises SealBroken."""
     async with db.as_worker() as conn:
-        cursor = await conn.execute(QUERIES["load_for_sync"], {"id": connection_id})
-        row = await cursor.fetchone()
-    return None if row is None else _loaded(row, db.vault)
+        return await load(conn, db.vault, connection_id)
+
+
+async def load(conn: Connection, vault: Vault, connection_id: str) -> Loaded | None:
+    """``load_for_sync`` in the caller's transaction."""
+    row = await (await conn.execute(QUERIES["load_for_sync"], {"id": connection_id})).fetchone()
+    return None if row is None else _loaded(row, vault)
 
 
 def _loaded(row: Row, vault: Vault) -> Loaded:
