@@ -221,6 +221,22 @@ async def test_a_row_with_an_impossible_time_is_no_reading_and_stops_nobodys_str
         assert datetime.fromisoformat((await events.next("reading"))["measured_at"]) == NOW
 
 
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "-Infinity", "-1", "1e300"])
+async def test_a_row_with_an_impossible_value_is_never_told(
+    served: httpx2.AsyncClient, ada: Owner, admin: Run, odd: str
+) -> None:
+    await add_readings(admin, ada.person_id, None, [NOW - timedelta(minutes=5)])
+    await add_odd_reading(admin, ada.person_id, None, NOW - timedelta(minutes=4), odd)
+    async with listening(served, ada.bearer) as events:
+        told = [await events.next("reading")]
+        await add_odd_reading(admin, ada.person_id, None, NOW - timedelta(minutes=1), odd)
+        await add_readings(admin, ada.person_id, None, [NOW])
+        told.append(await events.next("reading"))
+
+    times = [datetime.fromisoformat(item["measured_at"]) for item in told]
+    assert times == [NOW - timedelta(minutes=5), NOW]
+
+
 async def test_whose_rows_cannot_be_read_loses_the_stream_alone(
     served: httpx2.AsyncClient, runtime: Runtime, ada: Owner, bob: Owner, admin: Run
 ) -> None:

@@ -141,6 +141,23 @@ async def test_a_row_with_an_impossible_time_is_no_reading(
     assert one["readings"] == {"total": 1, "days": 1}
 
 
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "-Infinity", "-1", "1e300"])
+async def test_a_row_with_an_impossible_value_is_no_reading(
+    client: httpx2.AsyncClient, ada: Owner, admin: Run, odd: str
+) -> None:
+    connection_id = await add_connection(admin, ada.person_id)
+    await add_readings(admin, ada.person_id, connection_id, [NOON])
+    await add_odd_reading(admin, ada.person_id, connection_id, NOON + timedelta(minutes=5), odd)
+
+    page = await get(client, ada, limit=1)
+    table = await client.get(ADDRESS, headers={**ada.bearer, "Accept": "text/csv"})
+    assert ([item["measured_at"] for item in page["readings"]], page["next"]) == (["2026-11-01T12:00:00Z"], None)
+    assert len(table.text.splitlines()) == 2
+    listed = (await get(client, ada, f"{BASE}/connections"))["connections"][0]
+    assert listed["newest_reading_at"] == "2026-11-01T12:00:00Z"
+    assert (await get(client, ada, f"{BASE}/connections/{connection_id}"))["readings"] == {"total": 1, "days": 1}
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

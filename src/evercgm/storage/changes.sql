@@ -1,6 +1,6 @@
 -- What has changed, for all live streams of a process at once. Run as cgm_worker: every query names person and owner.
--- The host's own writers fill these tables, too. A row outside 1970 to 2999 ('infinity', the year 20000) is no reading;
--- one such row must not cost the others their stream.
+-- The host's own writers fill these tables, too. A row outside 1970 to 2999 ('infinity', the year 20000) or
+-- outside 0 to 1000 mg/dL (NaN is above all numbers) is no reading; one such row must not cost the others their stream.
 
 -- name: owned
 -- the pairs of person and owner that still hold
@@ -38,6 +38,7 @@ select w.n,
         and g.person_id = w.person_id
         and g."timestamp" >= timestamp '1970-01-01'
         and g."timestamp" < timestamp '3000-01-01'
+        and g.value between 0 and 1000
       order by g."timestamp" desc, g.id desc
       limit 1)
     union all
@@ -47,6 +48,7 @@ select w.n,
         and g.person_id = w.person_id
         and g."timestamp" >= timestamp '1970-01-01'
         and g."timestamp" < timestamp '3000-01-01'
+        and g.value between 0 and 1000
         and (g."timestamp", g.id) > (w.after_time at time zone 'UTC', w.after_id)
       order by g."timestamp", g.id
       limit %(most)s)

@@ -1,6 +1,7 @@
 -- What a person may see. Every query runs as cgm_request and names the owner itself too: isolation never rests on
 -- row-level security alone. The host's own writers fill these tables, too: a time outside 1970 to 2999 ('infinity', the
--- year 20000) is shown to nobody, and a row of glucose_readings with one is no reading.
+-- year 20000) is shown to nobody, and a row of glucose_readings with one, or with a value outside 0 to 1000 mg/dL (NaN
+-- is above all numbers), is no reading.
 
 -- name: persons
 -- the caller's persons
@@ -50,6 +51,7 @@ select c.id,
            and r.cgm_connection_id = c.id
            and r."timestamp" >= timestamp '1970-01-01'
            and r."timestamp" < timestamp '3000-01-01'
+           and r.value between 0 and 1000
          order by r."timestamp" desc
          limit 1) as newest_reading_at,
        now() as now
@@ -69,6 +71,7 @@ select count(*) as total, count(distinct r."timestamp"::date) as days
  where r.cgm_connection_id = %(connection_id)s
    and r."timestamp" >= timestamp '1970-01-01'
    and r."timestamp" < timestamp '3000-01-01'
+   and r.value between 0 and 1000
    and p."ownerId" = (select auth.uid())::text;
 
 -- name: readings
@@ -91,6 +94,7 @@ select r.id,
        and p."ownerId" = (select auth.uid())::text
        and g."timestamp" >= greatest(%(start)s::timestamptz at time zone 'UTC', timestamp '1970-01-01')
        and g."timestamp" < least(%(end)s::timestamptz at time zone 'UTC', timestamp '3000-01-01')
+       and g.value between 0 and 1000
        and (%(after_time)s::timestamptz is null
             or (g."timestamp", g.id) < (%(after_time)s::timestamptz at time zone 'UTC', %(after_id)s))
      order by g."timestamp" desc, g.id desc
