@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from demo_process import Demo, until
+from demo_process import API, Demo, until
 from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
 from series import sql, stored
 from test_browser import CHROMIUM, pytestmark
@@ -22,6 +24,14 @@ __all__ = ["pytestmark"]
 AT_ONCE_S = 3.0
 READINGS = 4
 STREAMS_OF_AN_OWNER = 10
+LISTEN = """
+  const told = [];
+  let { id } = given;
+  const wait = () => new Promise((done) => { setTimeout(done, 50) });
+  const take = (kind, what, at) => { told.push([kind, what.value]); id = at };
+  listen(given.api, given.token, given.person, take, id);
+"""
+READER = (Path(__file__).parents[2] / "docs" / "events.md").read_text().partition("```js\n")[2].partition("```")[0]
 
 
 @pytest.fixture(scope="module")
@@ -291,3 +301,24 @@ def set_hidden(page: Page, hidden: bool) -> None:
         " document.dispatchEvent(new Event('visibilitychange')) }",
         hidden,
     )
+
+
+def test_the_reader_that_the_docs_give_to_apps_works_and_comes_back(demo: Demo, open_page: Open) -> None:
+    visitor = open_page()
+    wearer = wearing(demo, visitor)
+    given = {"api": API, "token": bearer(demo, visitor.owner), "person": visitor.person_id}
+
+    def read(place: str, value: int) -> dict[str, Any]:
+        """What is told from a place on until this value, and the place to go on from."""
+        until_value = f"while (!told.some(([, value]) => value === {value})) await wait();"
+        script = f"async (given) => {{ {READER} {LISTEN} {until_value} return {{ told, id }}; }}"
+        return dict(visitor.page.evaluate(script, {**given, "id": place}))
+
+    first = read("", 100)
+    wearer.put_reading(101, 9, name="missed")
+    wearer.put_reading(102, 8, name="missed too")
+    again = read(first["id"], 102)
+
+    assert "connection" in [kind for kind, _ in first["told"]]
+    assert [value for kind, value in first["told"] if kind == "reading"] == [100]
+    assert [value for kind, value in again["told"] if kind == "reading"] == [101, 102]
