@@ -5,6 +5,7 @@ import csv
 import gzip
 import hashlib
 import io
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from evercgm.api.caller import Reading as ReadingCaller
-from evercgm.api.caller import Wired
+from evercgm.api.caller import runtime_of
 from evercgm.api.fields import Asked, PersonQuery, Told, rfc3339
 from evercgm.api.negotiation import has_already, takes_gzip, weights
 from evercgm.core.errors import BadInput
@@ -50,6 +51,22 @@ class Reading(BaseModel):
     display_offset_min: int | None
 
 
+class _Told(msgspec.Struct, gc=False):
+    """What is told of a reading, field by field as in ``Reading``: made and written far faster than a model."""
+
+    id: str
+    measured_at: datetime | str
+    value: float
+    unit: Unit
+    trend: str | None
+    trend_rate: float | None
+    flag: str | None
+    source: str
+    provider: str | None
+    connection_id: str | None
+    display_offset_min: int | None
+
+
 class Readings(BaseModel):
     """``next`` is the address of the next, older page; null at the end."""
 
@@ -60,7 +77,6 @@ class Readings(BaseModel):
 @router.get("/readings", response_model=Readings, responses=_FORMS)
 async def list_readings(
     request: Request,
-    runtime: Wired,
     caller: ReadingCaller,
     person_id: PersonQuery = None,
     from_: Annotated[Asked | None, Query(alias="from")] = None,
@@ -75,15 +91,17 @@ async def list_readings(
     """
     if from_ is not None and to is not None and from_ >= to:
         raise BadInput("from", "must be before 'to'")
+    # As a dependency it would be fetched in a thread.
+    runtime = runtime_of(request)
     page = await views.readings(runtime.db, caller, person_id, Span(from_, to), limit=limit, cursor=cursor)
     asked = {"person_id": person_id, "from": from_ and from_.isoformat(), "to": to and to.isoformat()}
     following = {**asked, "limit": limit, "unit": unit, "cursor": page.next_cursor}
     next_ = _next(runtime.settings.public_url, following) if page.next_cursor else None
-    found = [reading_facts(item, unit) for item in page.readings]
     headers = {**_HEADERS, "Link": f'<{next_}>; rel="next"'} if next_ else dict(_HEADERS)
     if _wants_csv(request.headers.get("accept", "")):
-        return await _answer(request, caller.owner_id, _table(found), f"{CSV}; charset=utf-8", headers)
-    body = msgspec.json.encode({"readings": found, "next": next_})
+        table = _table([reading_facts(item, unit) for item in page.readings])
+        return await _answer(request, caller.owner_id, table, f"{CSV}; charset=utf-8", headers)
+    body = msgspec.json.encode({"readings": [_told(item, unit) for item in page.readings], "next": next_})
     return await _answer(request, caller.owner_id, body, JSON, headers)
 
 
@@ -94,23 +112,28 @@ def _next(public_url: str, query: dict[str, Any]) -> str:
 
 def reading_facts(found: ReadingView, unit: Unit) -> dict[str, Any]:
     """A reading as it is told: the fields of ``Reading``."""
-    value, rate = found.value, found.trend_rate
+    return msgspec.structs.asdict(_told(found, unit)) | {"measured_at": rfc3339(found.measured_at)}
+
+
+def _told(found: ReadingView, unit: Unit) -> _Told:
+    value, rate, at = found.value, found.trend_rate, found.measured_at
     if unit == "mmol/L":
         value = round(value / MG_DL_PER_MMOL_L, 1)
         rate = None if rate is None else round(rate / MG_DL_PER_MMOL_L, 3)
-    return {
-        "id": found.id,
-        "measured_at": rfc3339(found.measured_at),
-        "value": int(value) if value.is_integer() and unit == "mg/dL" else value,
-        "unit": unit,
-        "trend": found.trend,
-        "trend_rate": rate,
-        "flag": found.flag,
-        "source": found.source,
-        "provider": found.provider,
-        "connection_id": found.connection_id,
-        "display_offset_min": found.display_offset_min,
-    }
+    return _Told(
+        found.id,
+        # Whole seconds, as nearly all are, the encoder writes as we do; of fractions it would write six digits.
+        rfc3339(at) if at.microsecond else at,
+        int(value) if unit == "mg/dL" and value.is_integer() else value,
+        unit,
+        found.trend,
+        rate,
+        found.flag,
+        found.source,
+        found.provider,
+        found.connection_id,
+        found.display_offset_min,
+    )
 
 
 def _table(found: list[dict[str, Any]]) -> bytes:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+from psycopg.rows import args_row
+
 from evercgm.core.caller import Caller
 from evercgm.core.errors import BadInput, NotYours
 from evercgm.storage.database import Connection, Database, Row, load_queries
@@ -62,9 +65,12 @@ class Span:
     end: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingView:
-    """A stored reading: ``value`` in mg/dL, ``trend_rate`` mg/dL per minute, ``measured_at`` aware UTC."""
+# Made by the thousand in one answer: a frozen dataclass takes ten times as long to make.
+class ReadingView(msgspec.Struct, frozen=True, gc=False):
+    """A stored reading: ``value`` in mg/dL, ``trend_rate`` mg/dL per minute, ``measured_at`` aware UTC.
+
+    The fields in the order of the columns of the query.
+    """
 
     id: str
     measured_at: datetime
@@ -149,14 +155,18 @@ async def readings(
     after_time, after_id = open_cursor(cursor) if cursor is not None else (None, None)
     async with db.as_person(caller.claims) as conn:
         values = {
-            "person_id": await _chosen(conn, person_id),
+            "person_id": person_id or await _chosen(conn, None),
             "start": span.start,
             "end": span.end,
             "after_time": after_time,
             "after_id": after_id,
             "limit": limit + 1,
         }
-        found = [ReadingView(**row) for row in await _rows(conn, "readings", values)]
+        rows = conn.cursor(row_factory=args_row(ReadingView))
+        found = await (await rows.execute(QUERIES["readings"], values)).fetchall()
+        if not found:
+            # The query names the owner: a reading is proof enough, none may be that of a stranger's person.
+            await _require(conn, "own_person", values)
     page = found[:limit]
     return ReadingsPage(page, make_cursor(page[-1]) if len(found) > limit else None)
 

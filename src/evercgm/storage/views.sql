@@ -75,13 +75,14 @@ select count(*) as total, count(distinct r."timestamp"::date) as days
    and p."ownerId" = (select auth.uid())::text;
 
 -- name: readings
--- one page of a person's readings, newest first; "after" is the place where the page before ended
+-- one page of a person's readings, newest first; "after" is the place where the page before ended; the columns in the
+-- order of ReadingView
 select r.id,
        r."timestamp" at time zone 'UTC' as measured_at,
        r.value,
        r.source::text as source,
-       r.cgm_connection_id as connection_id,
        c.provider::text as provider,
+       r.cgm_connection_id as connection_id,
        d.trend,
        d.trend_rate,
        d.flag,
