@@ -119,8 +119,14 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"Tab never reaches {selector}")
 
 
-def test_connecting_and_pausing_need_no_mouse(demo: Demo, open_page: Open) -> None:
-    walker = open_page()
+def focused(page: Page) -> str:
+    """What has the focus: its name for tests, else its id; '' where the focus is lost."""
+    return str(page.evaluate("document.activeElement.dataset.test ?? document.activeElement.id"))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_connecting_pausing_syncing_and_disconnecting_need_no_mouse(demo: Demo, open_page: Open, width: int) -> None:
+    walker = open_page(viewport={"width": width, "height": 844})
     page = walker.page
 
     tab_to(page, '[data-test="connect-dexcom"]')
@@ -130,13 +136,56 @@ def test_connecting_and_pausing_need_no_mouse(demo: Demo, open_page: Open) -> No
     page.keyboard.press("Enter")
     page.wait_for_url(f"{demo.url}/**")
     walker.wait_for_chart()
+    tab_to(page, "#notice-close")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('[data-test="notice"]', state="hidden")
+    assert focused(page) == "main"
+
+    page.wait_for_selector('[data-test="sync-progress"]', state="hidden")
+    tab_to(page, '[data-test="sync-now"]')
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('[data-test="sync-hint"]:not(:empty)')
+    assert focused(page) == "sync-now"
+
     tab_to(page, '[data-test="pause"]')
     page.keyboard.press("Enter")
     status_is(page, "Paused")
-    assert page.evaluate("document.activeElement.dataset.test") == "resume"
+    assert focused(page) == "resume"
+    tab_to(page, "#notice-action")
     page.keyboard.press("Enter")
-
     status_is(page, "Connected")
+    assert focused(page) == "notice-close"
+
+    tab_to(page, '[data-test="disconnect"]')
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    assert focused(page) == "disconnect"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    tab_to(page, '[data-test="confirm-disconnect"]')
+    page.keyboard.press("Enter")
+    page.wait_for_selector('[data-test="connect-dexcom"]')
+    assert focused(page) == "connections-title"
+    assert walker.console == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_another_person_is_chosen_without_a_mouse(demo: Demo, open_page: Open, width: int) -> None:
+    walker = open_page("Kim", viewport={"width": width, "height": 844})
+    page = walker.page
+    demo.command("person", "add", "Robin", "--owner", walker.owner)
+    page.reload()
+    page.wait_for_selector('[data-test="connect-dexcom"]')
+    before = page.text_content("#person-title")
+
+    tab_to(page, "#person-picker")
+    page.keyboard.press("ArrowDown" if page.evaluate("document.activeElement.selectedIndex") == 0 else "ArrowUp")
+
+    until(lambda: page.text_content("#person-title") != before, "the other person is shown")
+    page.wait_for_selector('[data-test="connect-dexcom"]')
+    assert focused(page) == "person-picker"
     assert walker.console == []
 
 

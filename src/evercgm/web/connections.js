@@ -1,7 +1,8 @@
 // The cards of connections: status in words, sync, disconnect, connect. Cards are kept and filled again,
-// so that focus and open histories survive a refresh.
+// so that focus and open histories survive a refresh; the focus of a card that goes is the heading's.
 
 import * as api from './api.js';
+import { isBusy, keepFocus, setBusy } from './focus.js';
 import * as words from './words.js';
 
 const RUNS_SHOWN = 8;
@@ -60,7 +61,7 @@ export function makeConnections(host) {
 function keepOnly(cards, wanted) {
   for (const [key, card] of cards) {
     if (wanted.has(key)) continue;
-    card.element.remove();
+    keepFocus(byId('connections-title'), () => card.element.remove());
     cards.delete(key);
   }
 }
@@ -77,7 +78,8 @@ function makeCard(first, host, dialog) {
   const name = () => nameOf(host.providers(), connection.provider);
   const hint = (text) => say(part(element, 'hint'), text);
 
-  part(element, 'sync').addEventListener('click', async () => {
+  part(element, 'sync').addEventListener('click', async (event) => {
+    if (isBusy(event.currentTarget)) return;
     asked = true;
     hint('');
     working(element, true);
@@ -144,7 +146,7 @@ function makeCard(first, host, dialog) {
     part(element, 'device-row').hidden = !facts.device_id;
   }
 
-  return { element, fill };
+  return { element, fill: (...facts) => keepFocus(title, () => fill(...facts)) };
 }
 
 /** Whether only a new consent mends it, also where the vendor's no came during a pause. */
@@ -165,8 +167,9 @@ function fillRest(button, meaning, connection) {
 }
 
 async function toggleRest(button, connection, name, host, hint) {
+  if (isBusy(button)) return;
   const resuming = connection.status === 'disconnected';
-  button.setAttribute('aria-disabled', 'true');
+  setBusy(button, true);
   hint('');
   try {
     await setRest(connection.id, name, !resuming, host);
@@ -174,7 +177,7 @@ async function toggleRest(button, connection, name, host, hint) {
     hint(host.failed(error));
   }
   await host.refresh();
-  button.removeAttribute('aria-disabled');
+  setBusy(button, false);
 }
 
 /** Pauses or resumes, and says so; a pause can be taken back right there. */
@@ -190,8 +193,7 @@ async function setRest(id, name, pausing, host) {
 
 function working(element, busy) {
   const button = part(element, 'sync');
-  button.setAttribute('aria-disabled', String(busy));
-  button.disabled = busy;
+  setBusy(button, busy);
   say(button, busy ? 'Syncing…' : 'Sync now');
 }
 
@@ -254,13 +256,14 @@ function connectWords(provider) {
 }
 
 async function goToVendor(button, provider, personId, region, host, hint) {
-  button.disabled = true;
+  if (isBusy(button)) return;
+  setBusy(button, true);
   hint('');
   try {
     const answer = await api.startLogin(provider, personId, region);
     location.assign(answer.authorization_url);
   } catch (error) {
-    button.disabled = false;
+    setBusy(button, false);
     hint(host.failed(error));
   }
 }
@@ -275,7 +278,7 @@ function makeDialog(host) {
     byId('disconnect-kept').textContent = words.kept(null);
     byId('disconnect-gone').textContent = `The stored access is deleted, and no new readings arrive until you connect ${name} again.`;
     byId('disconnect-hint').textContent = '';
-    byId('disconnect-yes').disabled = false;
+    setBusy(byId('disconnect-yes'), false);
     dialog.showModal();
     byId('disconnect-no').focus();
     const one = await api.connection(connection.id).catch(() => null);
@@ -284,17 +287,25 @@ function makeDialog(host) {
   }
 
   byId('disconnect-no').addEventListener('click', () => dialog.close());
-  dialog.addEventListener('close', () => { asked = null; });
-  byId('disconnect-yes').addEventListener('click', async () => {
+  dialog.addEventListener('close', () => {
+    // Told late, when the dialog may already be open for the next question.
+    if (dialog.open) return;
+    asked = null;
+    // The card whose button had opened it may be gone by now.
+    if (document.activeElement === document.body) byId('connections-title').focus();
+  });
+  byId('disconnect-yes').addEventListener('click', async (event) => {
+    const button = event.currentTarget;
+    if (isBusy(button)) return;
     const { connection, name } = asked;
-    byId('disconnect-yes').disabled = true;
+    setBusy(button, true);
     try {
       const answer = await api.disconnect(connection.id);
       dialog.close();
       host.notice('good', words.disconnected(name, answer));
     } catch (error) {
       byId('disconnect-hint').textContent = host.failed(error);
-      byId('disconnect-yes').disabled = false;
+      setBusy(button, false);
     }
     await host.refresh();
   });

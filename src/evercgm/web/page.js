@@ -5,6 +5,7 @@ import { makeChart } from './chart.js';
 import * as clock from './clock.js';
 import { makeConnections } from './connections.js';
 import { clearCurrent, showCurrent } from './current.js';
+import { keepFocus } from './focus.js';
 import { load, nothing, take } from './known.js';
 import { makeLive } from './live.js';
 import { makeLooks } from './looks.js';
@@ -47,9 +48,11 @@ const connectionCards = makeConnections({ providers: () => state.providers, refr
 // --- what is shown -------------------------------------------------------------------------------
 
 function showView(name) {
-  for (const view of ['loading', 'sign-in', 'nobody', 'person']) byId(`view-${view}`).hidden = view !== name;
-  byId('sign-out').hidden = name === 'sign-in' || name === 'loading';
-  if (name === 'sign-in') byId('person').hidden = true;
+  keepFocus(byId('main'), () => {
+    for (const view of ['loading', 'sign-in', 'nobody', 'person']) byId(`view-${view}`).hidden = view !== name;
+    byId('sign-out').hidden = name === 'sign-in' || name === 'loading';
+    if (name === 'sign-in') byId('person').hidden = true;
+  });
   if (name === 'person' && !chart) chart = makeChart(byId('chart'), (text) => { byId('chart-readout').textContent = text; });
 }
 
@@ -58,7 +61,7 @@ function notice(kind, text, action = null) {
   byId('notice-text').textContent = text;
   byId('notice').hidden = false;
   const button = byId('notice-action');
-  button.hidden = action === null;
+  keepFocus(byId('notice-close'), () => { button.hidden = action === null; });
   button.textContent = action?.label ?? '';
   button.onclick = action?.run ?? null;
   clearTimeout(noticeTimer);
@@ -66,7 +69,7 @@ function notice(kind, text, action = null) {
 }
 
 function closeNotice() {
-  byId('notice').hidden = true;
+  keepFocus(byId('main'), () => { byId('notice').hidden = true; });
 }
 
 /** Says it in the strip, and tells whether that is new. */
