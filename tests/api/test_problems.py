@@ -162,6 +162,78 @@ async def test_every_refusal_is_a_problem(
     assert body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("query", "field", "sentence"),
+    [
+        ("from=2026-11-24T08:00:00+01:00", "from", "write + as %2B in an address, or use Z"),
+        ("to=2026-11-24T08:00:00.5+0100", "to", "write + as %2B in an address, or use Z"),
+        ("from=yesterday", "from", "must be a time such as 2026-11-24T08:00:00Z"),
+        ("from=2026-11-24Tmorning", "from", "must be a time such as 2026-11-24T08:00:00Z"),
+        ("from=2026-13-24T08:00:00Z", "from", "must be a time such as 2026-11-24T08:00:00Z"),
+        ("from=2026-11-24T08:00:00", "from", "must name its offset: Z, or"),
+        ("to=9999-11-24T08:00:00Z", "to", "must lie in the years 1970 to 2200"),
+        ("from=2026-11-25T00:00:00Z&to=2026-11-24T00:00:00Z", "from", "must be before 'to'"),
+        ("limit=0", "limit", "must be at least 1"),
+        ("limit=5001", "limit", "must be at most 5000"),
+        ("limit=", "limit", "must be a whole number"),
+        ("limit=1.5", "limit", "must be a whole number"),
+        (f"limit={'9' * 5000}", "limit", "must be"),
+        ("unit=mg", "unit", "must be 'mg/dL' or 'mmol/L'"),
+        ("cursor=%20", "cursor", "is not of the form that we give"),
+        (f"cursor={'c' * 501}", "cursor", "must have at most 500 characters"),
+        ("person_id=", "person_id", "is not of the form that we give"),
+        ("form=2026-11-24T08:00:00Z", "form", "this address takes person_id, from, to, limit, cursor, unit"),
+        ("limit=1&limit=2", "limit", "is given more than once"),
+    ],
+)
+async def test_a_wrong_field_is_told_what_would_be_right(
+    client: httpx2.AsyncClient, ada: Owner, query: str, field: str, sentence: str
+) -> None:
+    answer = await client.get(f"{BASE}/readings?{query}", headers=ada.bearer)
+
+    body = answer.json()
+    (error,) = body["errors"]
+    assert (answer.status_code, body["code"], error["field"]) == (422, "bad_input", field)
+    assert sentence in error["message"]
+    assert body["detail"] == f"{field}: {error['message']}"
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "sentence"),
+    [
+        ('{"person_id": 1}', "person_id", "must be a text"),
+        ('{"more": 1}', "more", "there is no such field here"),
+        ('{"from": 1764000000}', "from", "must be a time such as"),
+        ("[1]", "body", "must be a JSON object"),
+        ("{", "body", "is no JSON"),
+    ],
+)
+async def test_a_wrong_body_is_told_what_would_be_right(
+    client: httpx2.AsyncClient, ada: Owner, content: str, field: str, sentence: str
+) -> None:
+    headers = {**ada.bearer, "Content-Type": "application/json"}
+    answer = await client.post(f"{BASE}/sync", content=content, headers=headers)
+
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["field"]) == (422, field)
+    assert sentence in error["message"]
+
+
+async def test_every_address_that_is_read_refuses_parameters_that_it_does_not_have(
+    client: httpx2.AsyncClient, ada: Owner
+) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    read = [path.replace("{", "").replace("}", "") for path, methods in paths.items() if "get" in methods]
+    held = {path for path in read if path.startswith(BASE) and not path.endswith("/callback")} | {f"{BASE}/events"}
+
+    assert len(held) >= 8
+    for path in held:
+        answer = await client.get(path, params={"no_such": "1"}, headers=ada.bearer)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "no_such"), path
+    back = await client.get(f"{BASE}/dexcom/callback?state=x&iss=vendor&iss=vendor")
+    assert (back.status_code, "cgm=error" in back.headers["location"]) == (303, True)
+
+
 async def test_the_request_id_leads_from_the_answer_to_the_log(runtime: Runtime) -> None:
     app = create_app(runtime)
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 
 import evercgm
 from evercgm.api import (
@@ -20,6 +20,7 @@ from evercgm.api import (
 from evercgm.api.assets import Assets
 from evercgm.api.bearer import verifier_of
 from evercgm.api.cors import OtherOrigins
+from evercgm.api.fields import only_known_query
 from evercgm.api.headers import Caught, Headed, content_security_policy
 from evercgm.api.jwks import Clock
 from evercgm.api.origins import origin_of, origins_of, with_siblings
@@ -45,11 +46,12 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
     app.state.events = Hub(runtime.db)
     app.state.verify = verifier_of(runtime, clock)
     error_responses.install(app)
+    # Not held to known parameters: a vendor may add some to its way back.
+    app.include_router(connect_routes.router, prefix=BASE)
     for module in (
-        connect_routes, connections_routes, readings_routes, events_routes, sync_routes, providers_routes,
-        session_routes,
+        connections_routes, readings_routes, events_routes, sync_routes, providers_routes, session_routes,
     ):  # fmt: skip
-        app.include_router(module.router, prefix=BASE)
+        app.include_router(module.router, prefix=BASE, dependencies=[Depends(only_known_query)])
     for router in (health_routes.router, connect_routes.pages, session_routes.pages):
         app.include_router(router)
     assets = Assets(directory=WEB, check_dir=False)

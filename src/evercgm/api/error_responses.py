@@ -76,6 +76,28 @@ _BY_STATUS = {
     413: ("too_large", "The request is larger than 64 KiB."),
     415: ("not_json", "Send the fields as JSON, with Content-Type: application/json."),
 }
+# What a field should be, by the kind of its fault as pydantic names it; the braces are filled from the field's bounds.
+_SENTENCES = {
+    "missing": "is missing",
+    "extra_forbidden": "there is no such field here",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be a text",
+    "string_too_long": "must have at most {max_length} characters",
+    # All such fields are ids, tokens and cursors of ours.
+    "string_pattern_mismatch": "is not of the form that we give: copy it from our answer as it is",
+    "timezone_aware": "must name its offset: Z, or one such as +01:00 (in an address %2B01:00)",
+    "json_invalid": "is no JSON",
+    "value_error": "{error}",
+}
+_NO_TIME = "must be a time such as 2026-11-24T08:00:00Z"
+_NO_OBJECT = 'must be a JSON object: {"name": value}'
+_NOT_READ = "cannot be read: /openapi.json tells its form"
 _OTHERWISE = ("bad_request", "The request cannot be read.")
 _INTERNAL = (500, "internal_error", "Something went wrong on our side. Nothing was changed by halves.")
 _PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}
@@ -163,9 +185,19 @@ async def _on_validation(request: Request, exc: Exception) -> JSONResponse:
     if _is_other_media(request):
         return problem_response(Problem(415, *_BY_STATUS[415]), request_id_of(request))
     found = exc.errors() if isinstance(exc, RequestValidationError) else []
-    fields = [{"field": _field(item["loc"]), "message": str(item["msg"])} for item in found]
+    fields = [{"field": _field(item["loc"]), "message": _sentence(item)} for item in found]
     detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
     return problem_response(Problem(422, "bad_input", detail), request_id_of(request), fields[:20])
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    """What would be right; never pydantic's own words, which are for who wrote the field."""
+    kind = str(fault["type"])
+    if kind.startswith("datetime"):
+        return _NO_TIME
+    if kind in ("model_attributes_type", "model_type", "dict_type"):
+        return _NO_OBJECT
+    return _SENTENCES.get(kind, _NOT_READ).format_map(fault.get("ctx", {}))
 
 
 def _is_other_media(request: Request) -> bool:
@@ -176,5 +208,5 @@ def _is_other_media(request: Request) -> bool:
 
 def _field(loc: Sequence[Any]) -> str:
     """The field's name without the part of the request that it stands in."""
-    names = [str(part)[:200] for part in loc if part not in ("body", "query", "path")]
+    names = [str(part)[:200] for part in loc if part not in ("body", "query", "path", "header")]
     return ".".join(names) if names and not names[0].isdigit() else "body"
