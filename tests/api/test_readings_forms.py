@@ -171,3 +171,18 @@ async def test_an_error_is_a_problem_whatever_is_accepted(client: httpx2.AsyncCl
     answer = await get(client, ada, {"limit": 0}, accept="text/csv")
 
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+
+
+async def test_head_is_answered_like_get_without_a_body(client: httpx2.AsyncClient, ada: Owner, admin: Run) -> None:
+    await add_readings(admin, ada.person_id, None, [NOON, NOON + timedelta(minutes=5)])
+    asked = {"params": {"limit": 1}, "headers": ada.bearer}
+
+    got, head = await client.get(ADDRESS, **asked), await client.head(ADDRESS, **asked)
+
+    assert (head.status_code, head.content) == (200, b"")
+    names = ("etag", "link", "content-type", "content-length", "cache-control", "vary")
+    assert {name: head.headers[name] for name in names} == {name: got.headers[name] for name in names}
+    again = await client.head(
+        ADDRESS, params={"limit": 1}, headers={**ada.bearer, "If-None-Match": head.headers["etag"]}
+    )
+    assert again.status_code == 304

@@ -74,6 +74,7 @@ class Readings(BaseModel):
     next: str | None
 
 
+@router.head("/readings", include_in_schema=False)
 @router.get("/readings", response_model=Readings, responses=_FORMS)
 async def list_readings(
     request: Request,
