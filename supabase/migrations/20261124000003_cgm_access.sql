@@ -229,6 +229,7 @@ create or replace trigger cgm_connections_updated_at
 
 -- A reading may name a connection of its own person only. Foreign and missing ids give the same error, so that nobody can
 -- tell existing ids from others. Runs with its owner's rights: the caller need not see the connections.
+-- Row by row and before: after the statement the foreign key would have answered first, and only for missing ids.
 create or replace function cgm_private.check_reading_connection()
 returns trigger
 language plpgsql

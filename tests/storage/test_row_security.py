@@ -240,6 +240,32 @@ def test_a_reading_of_a_foreign_or_a_missing_connection_gives_one_and_the_same_e
     assert connection_id not in str(refused.value)
 
 
+MANY_READINGS = {
+    "added": """
+      insert into public.glucose_readings (id, person_id, "timestamp", value, source, cgm_connection_id)
+      select 'r-' || n, 'p-alice', '2026-01-02', 100, 'cgm', case n when 3 then %s when 4 then null else 'c-alice' end
+        from generate_series(1, 5) n
+    """,
+    "linked": "update public.glucose_readings set cgm_connection_id = %s where person_id = 'p-alice'",
+}
+
+
+@pytest.mark.parametrize("how", MANY_READINGS)
+@pytest.mark.parametrize("connection_id", ["c-bob", "c-missing"])
+@pytest.mark.parametrize("role", ["cgm_worker", "service_role"])
+def test_one_bad_connection_among_many_readings_gives_the_same_error(make_database, role, connection_id, how):
+    fresh = make_database(host_rls=True)
+    fill(fresh)
+    with psycopg.connect(fresh.owner_dsn) as connection:
+        connection.execute(MANY_READINGS["added"].replace("'r-'", "'r-first-'").encode(), ["c-alice"])
+
+    with acting(fresh, role) as connection, pytest.raises(errors.CheckViolation) as refused:
+        connection.execute(MANY_READINGS[how].encode(), [connection_id])
+
+    assert refused.value.diag.constraint_name == "glucose_readings_own_connection"
+    assert connection_id not in str(refused.value)
+
+
 def test_a_person_s_new_id_reaches_connections_and_readings(changeable):
     with psycopg.connect(changeable.owner_dsn) as connection:
         connection.execute("update public.\"Person\" set id = 'p-renamed' where id = 'p-alice'")
