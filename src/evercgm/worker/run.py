@@ -16,7 +16,7 @@ from evercgm.actions.sync import sync_connection
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.runtime import Runtime
-from evercgm.storage import connections, jobs
+from evercgm.storage import connections, jobs, runs
 from evercgm.worker.schedule import enqueue_due
 
 log = get_logger(__name__)
@@ -90,13 +90,19 @@ async def _guarded(runtime: Runtime, job: Job) -> None:
         await sync_connection(runtime.db, runtime.vendors, wanted.connection_id, trigger="schedule", job_id=int(job.id))
     except Exception as failure:  # noqa: BLE001 - a door
         log.error("job_failed", job_id=int(job.id), error=type(failure).__name__)
-        await _put_off(runtime, job)
+        await _put_off(runtime, job, failure)
         raise JobFailed from None
 
 
-async def _put_off(runtime: Runtime, job: Job) -> None:
-    """So that a job with a bug is not due again at the next turn; where the database is lost, nothing to do."""
+async def _put_off(runtime: Runtime, job: Job, failure: Exception) -> None:
+    """So that a job with a bug is not due again at the next turn; where the database is lost, nothing to do.
+
+    A run that still waits would make it due whatever the next time says: it ends, unless only the database was away.
+    """
     with suppress(msgspec.DecodeError, psycopg.Error):
         wanted = msgspec.json.decode(job.payload or b"", type=jobs.SyncJob)
         async with runtime.db.as_worker() as conn:
             await connections.put_off(conn, wanted.connection_id)
+            waiting = await runs.open_run(conn, wanted.connection_id)
+            if waiting is not None and waiting.state == "queued" and not isinstance(failure, psycopg.OperationalError):
+                await runs.finish(conn, waiting, "failed", "internal_error")
