@@ -20,9 +20,9 @@ import pytest
 from psycopg import sql
 
 from evercgm.storage import embedded
-from evercgm.storage.bootstrap import bootstrap_standalone
-from evercgm.storage.migrate import migrate
-from evercgm.storage.prepare import lend_roles, make_login_role
+from evercgm.storage.schema.bootstrap import bootstrap_standalone
+from evercgm.storage.schema.migrate import migrate
+from evercgm.storage.schema.prepare import lend_roles, make_login_role
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 _HOST_RLS_OFF = """

@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from evercgm.storage.bootstrap import BootstrapError, bootstrap_standalone
-from evercgm.storage.migrate import MigrationError, migrate, migrations, pending
+from evercgm.storage.schema.bootstrap import BootstrapError, bootstrap_standalone
+from evercgm.storage.schema.migrate import migrate, pending
+from evercgm.storage.schema.migration_files import MigrationError, migrations
 
 VERSIONS = [migration.version for migration in migrations()]
 
@@ -184,7 +185,7 @@ async def test_a_connection_table_of_another_form_stops_with_its_difference(make
     with psycopg.connect(fresh.admin_dsn) as connection:
         connection.execute("alter table cgm_connections alter column error_message type varchar(10) using 'x'")
 
-    with pytest.raises(MigrationError, match=r"error_message is character varying\(10\), expected"):
+    with pytest.raises(MigrationError, match=r"error_message: expected text; found character varying\(10\)"):
         await migrate(fresh.admin_dsn)
 
 

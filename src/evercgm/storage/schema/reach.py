@@ -1,0 +1,100 @@
+"""Opens the database for a command, and says in words why not; a DSN, a host or a password is never repeated."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from evercgm.core.errors import SettingsError
+from evercgm.storage.database import load_queries
+
+QUERIES = load_queries("schema/reach.sql")
+PATIENCE_S = 10
+_ROUNDS = 5
+# What libpq says, in words for people. The rest of its text may hold hosts and users.
+_CAUSES = (
+    (r"password authentication failed|no password supplied", "the role's name or its password is refused"),
+    (r'database ".*" does not exist', "there is no database of that name on the server"),
+    (r'role ".*" does not exist', "there is no role of that name on the server"),
+    (r"no pg_hba.conf entry", "the server does not let this role in from here (pg_hba.conf)"),
+    (r"Connection refused", "nothing listens there (connection refused)"),
+    (r"could not translate host name|Name or service not known", "the name of the host is not known"),
+    (r"timeout|timed out", "no answer in time"),
+    (r"SSL|certificate", "the encrypted connection failed (TLS)"),
+    (r"unexpected response|invalid response|received invalid|lost synchronization|server closed the connection",
+     "what answers there is no PostgreSQL"),
+    (r"too many (clients|connections)", "the server has no connection left"),
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def reached(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """An autocommit connection. Raises SettingsError naming ``setting`` where there is none to be had."""
+    try:
+        connection = await AsyncConnection.connect(
+            dsn, autocommit=True, connect_timeout=PATIENCE_S, prepare_threshold=None, application_name="evercgm"
+        )
+    except psycopg.ProgrammingError:
+        raise SettingsError(f"{setting}: this is no PostgreSQL URL, expected postgresql://…") from None
+    except (psycopg.Error, OSError) as failure:
+        raise SettingsError(f"{setting}: {_cause(failure)}") from None
+    async with connection:
+        yield connection
+
+
+def _cause(failure: Exception) -> str:
+    text = str(failure)
+    for pattern, words in _CAUSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return words
+    return f"the database does not answer ({type(failure).__name__})"
+
+
+@asynccontextmanager
+async def reached_to_migrate(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection that may change the shape. Raises SettingsError where it may not, or a pooler stands between."""
+    async with reached(dsn, setting) as connection:
+        row = await (await connection.cursor(row_factory=dict_row).execute(QUERIES["rights"].encode())).fetchone()
+        if row is None:
+            raise SettingsError(f"{setting}: the database does not tell who we are")
+        if row["read_only"]:
+            raise SettingsError(
+                f"{setting}: this database is read-only for us (a replica, or set so): name the primary"
+            )
+        if row["missing"]:
+            raise SettingsError(f"{setting}: role {row['role']} may not migrate: {row['missing']}")
+        if row["filtered"]:
+            raise SettingsError(
+                f"{setting}: row-level security hides rows of {row['filtered']} from role {row['role']}: "
+                "a migration would not see them. Use the owner, without FORCE ROW LEVEL SECURITY"
+            )
+        if await is_pooled_by_transaction(connection, dsn):
+            raise SettingsError(
+                f"{setting}: a transaction pooler stands between (Supabase: port 6543). Migrations need the direct "
+                "connection or the session pooler (port 5432)"
+            )
+        yield connection
+
+
+async def is_pooled_by_transaction(connection: AsyncConnection[Any], dsn: str) -> bool:
+    """Whether our server process changes between transactions, or is lent to a second connection meanwhile.
+
+    A pooler gives out a process id of its own; where it is the server's, nobody stands between.
+    """
+    mine = await _server_process(connection)
+    if mine == connection.info.backend_pid:
+        return False
+    async with reached(dsn, "the second connection") as other:
+        for _ in range(_ROUNDS):
+            if await _server_process(other) == mine or await _server_process(connection) != mine:
+                return True
+    return False
+
+
+async def _server_process(connection: AsyncConnection[Any]) -> int:
+    row = await (await connection.execute("select pg_backend_pid()")).fetchone()
+    return int(row[0]) if row else 0
