@@ -1,7 +1,7 @@
 """What each migration makes, as data: ``target.json``, one entry an object in the form that the migration gave it.
 
 Made and kept true by tests/storage/schema/test_target.py. Left out: what others than our two group roles are granted
-(``--compat`` and the server's default privileges decide), roles (they belong to the server), and what the host app made.
+(``--compat`` and default privileges decide), roles (they belong to the server), and what the host app made.
 """
 
 import json
