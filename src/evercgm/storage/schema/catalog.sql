@@ -58,8 +58,7 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
 -- keys, references and checks; uniqueness by constraint is told by the indexes
 select format('%I.%I', n.nspname, c.relname) as table_name,
        quote_ident(o.conname) as name,
-       concat_ws(' ', pg_catalog.pg_get_constraintdef(o.oid), case when not o.convalidated then 'NOT VALID' end)
-         as definition
+       pg_catalog.pg_get_constraintdef(o.oid) as definition
   from pg_catalog.pg_constraint o
   join pg_catalog.pg_class c on c.oid = o.conrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -189,11 +188,13 @@ select coalesce(n.nspname::text, 'everywhere') as name,
  group by n.nspname;
 
 -- name: history_readable
--- null: no history; false: it may not be read
-select case when to_regclass('supabase_migrations.schema_migrations') is not null
-            then has_schema_privilege('supabase_migrations', 'usage')
-                 and has_column_privilege('supabase_migrations.schema_migrations', 'version', 'select')
-                 and has_column_privilege('supabase_migrations.schema_migrations', 'name', 'select') end as readable;
+-- no row: no history; false: it may not be read (asked without naming it, which would be an error then)
+select has_schema_privilege(n.oid, 'usage')
+       and has_column_privilege(c.oid, 'version', 'select')
+       and has_column_privilege(c.oid, 'name', 'select') as readable
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'supabase_migrations' and c.relname = 'schema_migrations';
 
 -- name: history
 -- the recorded versions
