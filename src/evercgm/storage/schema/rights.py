@@ -1,35 +1,41 @@
 """Refuses to work with more rights than the service needs: no superuser, no owner, no way around row security."""
 
+from typing import Any
+
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
 
 from evercgm.core.errors import SettingsError
+from evercgm.storage.database import load_queries
 
-_RIGHTS = """
-select r.rolname as role, r.rolsuper as superuser, r.rolbypassrls as bypass,
-       exists (
-         select from pg_class c
-         join pg_namespace n on n.oid = c.relnamespace
-         where n.nspname in ('public', 'cgm_private') and c.relkind in ('r', 'p')
-           and pg_has_role(r.oid, c.relowner, 'usage')
-       ) as owner,
-       exists (select from pg_namespace where nspname = 'cgm_private') as migrated
-from pg_roles r
-where r.rolname = current_user
-"""
+QUERIES = load_queries("schema/rights.sql")
+PATIENCE_S = 10
 
 
-async def refuse_too_much(dsn: str) -> None:
-    """Raises SettingsError where the role of DATABASE_URL is wrong, or the database cannot be used."""
+async def refuse_too_much(dsn: str, setting: str = "DATABASE_URL") -> None:
+    """Raises SettingsError where the role of ``setting`` may do too much, or the database cannot be used.
+
+    Too much: superuser, owner of our tables, BYPASSRLS, or able to become such a role or service_role, itself or
+    over other memberships. What counts is who logs in: a role set by the DSN's options can be laid down.
+    """
     try:
-        async with await psycopg.AsyncConnection.connect(dsn, connect_timeout=10) as conn:
-            row = await (await conn.execute(_RIGHTS)).fetchone()
+        async with await AsyncConnection.connect(dsn, connect_timeout=PATIENCE_S, prepare_threshold=None) as conn:
+            row = await (await conn.cursor(row_factory=dict_row).execute(QUERIES["session"].encode())).fetchone()
+            excess = await excess_of(conn, row["role"]) if row else []
     except psycopg.Error as failure:
-        raise SettingsError(f"DATABASE_URL: the database does not answer ({type(failure).__name__})") from None
+        raise SettingsError(f"{setting}: the database does not answer ({type(failure).__name__})") from None
     if row is None:
-        raise SettingsError("DATABASE_URL: its role is not known to the database")
-    role, superuser, bypass, owner, migrated = row
-    if superuser or bypass or owner:
-        what = "is a superuser" if superuser else "bypasses row-level security" if bypass else "owns tables of ours"
-        raise SettingsError(f"DATABASE_URL: role {role} {what}; use one made by `evercgm db login-role`")
-    if not migrated:
-        raise SettingsError("DATABASE_URL: this database is not migrated; run `evercgm db migrate` first")
+        raise SettingsError(f"{setting}: its role is not known to the database")
+    if excess:
+        what = f"role {row['role']} {' and '.join(excess)}"
+        raise SettingsError(f"{setting}: {what}; use one made by `evercgm db login-role`")
+    if not row["migrated"]:
+        raise SettingsError(f"{setting}: this database is not migrated; run `evercgm db migrate` first")
+
+
+async def excess_of(connection: AsyncConnection[Any], role: str) -> list[str]:
+    """What a role may do beyond the service's work, in words: "is a superuser", "may become service_role"."""
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(QUERIES["excess"], {"role": role})
+    return [row["excess"] for row in await cursor.fetchall()]
