@@ -42,6 +42,11 @@ def same(one: str, other: str) -> bool:
     return one.removesuffix(_BY_CONSTRAINT) == other.removesuffix(_BY_CONSTRAINT)
 
 
+def plainly(text: str) -> str:
+    """A policy in its plainest spelling: auth.uid() called once a row or once a query chooses the same rows."""
+    return text.replace("( SELECT auth.uid() AS uid)", "auth.uid()")
+
+
 def added(before: Entries, after: Entries) -> dict[Key, str]:
     """What a migration made or changed, of what is compared."""
     return {key: text for key, text in after.items() if before.get(key) != text and _is_compared(key)}
