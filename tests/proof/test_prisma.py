@@ -50,7 +50,7 @@ async def migrated(database: Any, start: str) -> Any:
 def test_the_models_are_valid(prisma: Path) -> None:
     done = prisma_command(prisma, "validate")
 
-    assert (0, True) == (done.returncode, "is valid" in said(done)), said(done)
+    assert (done.returncode, "is valid" in said(done)) == (0, True), said(done)
 
 
 @pytest.mark.parametrize("start", STARTS)
