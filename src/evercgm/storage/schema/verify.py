@@ -1,6 +1,7 @@
 """Every check of one database, read-only, with any login role; what may not be read is told as unknown."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from evercgm.storage.database import load_queries
-from evercgm.storage.schema.catalog import read_snapshot, reading
+from evercgm.storage.schema.catalog import read_history, read_snapshot, reading
 from evercgm.storage.schema.reach import reached
 from evercgm.storage.schema.rights import excess_of
-from evercgm.storage.schema.snapshot import Key
+from evercgm.storage.schema.snapshot import Key, Snapshot
 from evercgm.storage.schema.verify_data import check_data
 from evercgm.storage.schema.verify_findings import CONNECTIONS, Check, Expect, Seen, made_strict
 from evercgm.storage.schema.verify_history import check_history
@@ -101,7 +102,19 @@ async def _look(connection: AsyncConnection[Any], wish: Wish) -> Seen:
     prisma = rows["prisma_there"]
     rows["prisma_history"] = await _ask(connection, "prisma_history") if prisma and prisma[0]["readable"] else []
     rows["service_roles"] = await _service_roles(connection, wish, rows["session"][0]["login"])
-    return Seen(wish.expect, wish.compat, await read_snapshot(connection), rows)
+    return Seen(wish.expect, wish.compat, await _snapshot(connection), rows)
+
+
+async def _snapshot(connection: AsyncConnection[Any]) -> Snapshot:
+    """The shape; the history as cgm_worker where only that role may read it and this one may become it."""
+    snapshot = await read_snapshot(connection)
+    if snapshot.history_hidden:
+        with suppress(psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue):
+            async with connection.transaction(force_rollback=True):
+                await connection.execute("select set_config('role', 'cgm_worker', true)")
+                history, hidden = await read_history(connection)
+            return replace(snapshot, history=history, history_hidden=hidden)
+    return snapshot
 
 
 async def _ask(connection: AsyncConnection[Any], query: str) -> list[dict[str, Any]]:
