@@ -195,7 +195,7 @@ async def test_a_view_on_provider_is_named_before_anything_changes(make_empty_da
     with psycopg.connect(fresh.admin_dsn) as connection:
         connection.execute("create view seen as select provider from cgm_connections")
 
-    with pytest.raises(MigrationError, match="view seen"):
+    with pytest.raises(MigrationError, match="view public.seen"):
         await migrate(fresh.admin_dsn, unknown="quarantine")
 
 
