@@ -125,25 +125,27 @@ async def _unlinking(connection: AsyncConnection[Any], ids: Ids) -> Check:
     outcome = await _as_a(connection, "delete_own_connection", ids, keep=True)
     if outcome.refused or not outcome.touched:
         how = "by this role: the owner may not"
-        await _run(connection, "delete_own_connection", ids)
+        outcome = await _attempt(connection, "delete_own_connection", ids)
     left = await _left(connection, ids["a"])
     good = (left["connections"], left["readings"], left["linked"]) == (0, 1, 0)
-    found = (
-        f"so ({how})"
-        if good
-        else f"{left['connections']} connections, {left['readings']} readings, {left['linked']} linked"
-    )
     expected = "a deleted connection leaves its reading, unlinked"
+    found = f"so ({how})" if good else _told(outcome, left)
     return Check("L1", "ok" if good else "fail", f"{READINGS}: SET NULL", expected, found)
 
 
 async def _cascading(connection: AsyncConnection[Any], ids: Ids) -> Check:
-    await _run(connection, "delete_person", ids)
+    outcome = await _attempt(connection, "delete_person", ids)
     left = await _left(connection, ids["b"])
     good = not any(left.values())
-    found = "so" if good else ", ".join(f"{count} {name}" for name, count in left.items())
     expected = "a deleted person takes connections and readings along"
+    found = "so" if good else _told(outcome, left)
     return Check("L1", "ok" if good else "fail", f"{CONNECTIONS}: CASCADE", expected, found)
+
+
+def _told(outcome: _Outcome, left: Mapping[str, int]) -> str:
+    if outcome.refused:
+        return f"refused ({outcome.refused})"
+    return "left are " + ", ".join(f"{count} {name}" for name, count in left.items())
 
 
 async def _left(connection: AsyncConnection[Any], one: str) -> dict[str, int]:
