@@ -1,4 +1,4 @@
-"""Our files beside a host's own, pushed by the real Supabase CLI: it and our runner end in one shape and one history."""
+"""Our files beside a host's own, pushed by the real Supabase CLI: it and our runner end in one shape, one history."""
 
 import re
 import shutil
@@ -26,7 +26,8 @@ select 'connection', c.id, to_jsonb(c) - 'created_at' from public.cgm_connection
 union all
 select 'reading', r.id, to_jsonb(r) - 'created_at' from public.glucose_readings r
 union all
-select 'quarantined', q.id, to_jsonb(q) - 'created_at' #- '{connection,created_at}' from cgm_private.quarantined_connections q
+select 'quarantined', q.id, to_jsonb(q) - 'created_at' #- '{connection,created_at}'
+  from cgm_private.quarantined_connections q
 order by 1, 2
 """
 
