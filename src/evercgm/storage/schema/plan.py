@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evercgm.storage.schema.snapshot import Key
-from evercgm.storage.schema.target import Entries, same, target
+from evercgm.storage.schema.target import Entries, plainly, same, target
 
 Action = Literal["apply", "complete", "adopt", "nothing", "stop"]
 
@@ -24,7 +24,7 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One migration, as this database stands to it."""
+    """One migration, as this database stands to it. ``outdated``: the missing ones that have an earlier form."""
 
     version: str
     name: str
@@ -32,6 +32,7 @@ class Step:
     there: int
     missing: tuple[Key, ...]
     wrong: tuple[Wrong, ...]
+    outdated: tuple[Wrong, ...] = ()
 
     @property
     def action(self) -> Action:
@@ -46,7 +47,13 @@ class Step:
 
     def reasons(self) -> list[str]:
         """For people: each object that is missing or in another form."""
-        return [f"{key} is missing" for key in self.missing] + [str(wrong) for wrong in self.wrong]
+        absent = [f"{key} is missing" for key in self.absent()]
+        return absent + [str(wrong) for wrong in (*self.outdated, *self.wrong)]
+
+    def absent(self) -> list[Key]:
+        """The missing ones that are not there in any form."""
+        earlier = {one.key for one in self.outdated}
+        return [key for key in self.missing if key not in earlier]
 
 
 def step_of(version: str, name: str, entries: Entries, recorded: Collection[str]) -> Step:
@@ -56,18 +63,21 @@ def step_of(version: str, name: str, entries: Entries, recorded: Collection[str]
     """
     order = list(target())
     place = order.index(version)
-    there, missing, wrong = 0, [], []
+    there, missing, wrong, outdated = 0, [], [], []
     for key, expected in target()[version].items():
         found = entries.get(key)
-        if found is None or _is_form_of(found, key, order[:place]):
+        if found is None:
             missing.append(key)
         elif _is_form_of(found, key, order[place:]):
             there += 1
+        elif _is_form_of(found, key, order[:place]):
+            missing.append(key)
+            outdated.append(Wrong(key, expected, found))
         else:
             wrong.append(Wrong(key, expected, found))
-    return Step(version, name, version in recorded, there, tuple(missing), tuple(wrong))
+    return Step(version, name, version in recorded, there, tuple(missing), tuple(wrong), tuple(outdated))
 
 
 def _is_form_of(found: str, key: Key, versions: Collection[str]) -> bool:
     forms: Mapping[str, Entries] = target()
-    return any(key in forms[version] and same(found, forms[version][key]) for version in versions)
+    return any(key in forms[version] and same(plainly(found), plainly(forms[version][key])) for version in versions)
