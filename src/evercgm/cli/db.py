@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from evercgm.cli.db_quarantine import quarantine_app
 from evercgm.cli.db_verify import verify_command
 from evercgm.cli.surroundings import databases, find_settings, require_migration_url
 from evercgm.storage.schema.bootstrap import bootstrap_standalone, login_role_sql
@@ -12,6 +13,7 @@ from evercgm.storage.schema.migrate import migrate
 
 db_app = typer.Typer(help="The database: bootstrap an empty one, migrate, rights.", no_args_is_help=True)
 db_app.command("verify")(verify_command)
+db_app.add_typer(quarantine_app, name="quarantine")
 
 
 @db_app.command()
