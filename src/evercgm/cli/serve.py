@@ -14,6 +14,7 @@ from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
 from evercgm.runtime import open_runtime
 from evercgm.settings import Settings
+from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
 from evercgm.worker.run import work as run_worker
 
@@ -66,6 +67,8 @@ async def _serve(settings: Settings, found: Databases, listener: socket.socket, 
     # uvicorn raises the signal again when it has ended; these keep it from ending us before our own work is done.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _told_already)
+    if pace is not None:
+        await _check_worker(found)
     async with open_runtime(settings, found.service) as runtime:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -95,5 +98,12 @@ async def _work(settings: Settings, found: Databases, pace: Pace) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    await _check_worker(found)
     async with open_runtime(settings, found.service) as runtime:
         await run_worker(runtime, found.worker, stop, pace)
+
+
+async def _check_worker(found: Databases) -> None:
+    """The worker's own connection is held to the same rights as the service's."""
+    if found.worker.reveal() != found.service.reveal():
+        await refuse_too_much(found.worker.reveal(), "WORKER_DATABASE_URL")

@@ -17,7 +17,6 @@ from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.runtime import Runtime
 from evercgm.storage import connections, jobs
-from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.schedule import enqueue_due
 
 log = get_logger(__name__)
@@ -41,10 +40,8 @@ class Pace:
 async def work(runtime: Runtime, dsn: Secret, stop: asyncio.Event, pace: Pace) -> None:
     """Run jobs until ``stop`` is set; running jobs are finished first.
 
-    ``dsn``: direct or session-pooled, for LISTEN. Raises SettingsError where its role may do too much, and
-    psycopg.Error when the database goes.
+    ``dsn``: direct or session-pooled, for LISTEN. Raises psycopg.Error when the database goes.
     """
-    await refuse_too_much(dsn.reveal(), "WORKER_DATABASE_URL")
     async with _connection(dsn) as conn:
         queue = jobs.engine(conn)
         _register(queue, runtime)

@@ -1,4 +1,4 @@
-"""The rules that our schema keeps, asked of the catalog on each start; each query is proved able to find an offender."""
+"""The rules that our schema keeps, asked of the catalog on each start; each query is proved to find an offender."""
 
 import asyncio
 import re
