@@ -1,5 +1,6 @@
 """The plan says what a run will do, in full, and changes nothing; the run then does just that."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,25 @@ from evercgm.storage.schema.target import finished, target
 
 FIRST, CONVERSION, *OTHERS = [migration.version for migration in migrations()]
 STARTS = ("empty", "standalone", "staging", "production")
+
+# Catalogs and rows, each with the number of the transaction that wrote it.
+EVERYTHING = """
+select array[
+  (select string_agg(format('%s %s %s', c.xmin, c.oid, c.relacl), ',' order by c.oid) from pg_class c),
+  (select string_agg(a.xmin || a::text, ',' order by a.attrelid, a.attnum)
+     from pg_attribute a
+    where a.attrelid >= 16384),
+  (select string_agg(n.xmin || n::text, '' order by n.oid) from pg_namespace n),
+  (select string_agg(t.xmin || t::text, '' order by t.oid) from pg_type t where t.oid >= 16384),
+  case when to_regclass('public.cgm_connections') is not null
+       then query_to_xml('select xmin, c.* from public.cgm_connections c order by id', true, true, '')::text end]
+"""
+LOCKS_OF_OTHERS = """
+select distinct case when l.granted then l.locktype else 'waits' end, l.mode
+  from pg_locks l
+  join pg_stat_activity a on a.pid = l.pid
+ where a.datname = current_database() and l.pid not in (pg_backend_pid(), %s)
+"""
 
 
 @pytest.fixture
@@ -121,21 +141,31 @@ async def test_what_the_plan_counts_is_what_the_conversion_does(start) -> None:
 
 
 @pytest.mark.parametrize("shape", STARTS)
-async def test_a_plan_changes_nothing_and_takes_no_transaction_number(start, shape: str) -> None:
+async def test_a_plan_changes_nothing(start, shape: str) -> None:
     fresh = start(shape)
-    state = """
-    select array[pg_current_snapshot()::text,
-                 (select string_agg(c::text, '' order by c.oid) from pg_class c),
-                 (select string_agg(a::text, '' order by a.attrelid, a.attnum) from pg_attribute a
-                   where a.attrelid >= 16384),
-                 (select string_agg(n::text, '' order by n.oid) from pg_namespace n),
-                 (select string_agg(t::text, '' order by t.oid) from pg_type t where t.oid >= 16384)]
-    """
-    before = value(fresh.admin_dsn, state)
+    before = value(fresh.admin_dsn, EVERYTHING)
 
     await plan(fresh.admin_dsn, unknown="quarantine")
 
-    assert value(fresh.admin_dsn, state) == before
+    assert value(fresh.admin_dsn, EVERYTHING) == before
+
+
+async def test_a_plan_holds_no_lock_but_that_of_a_reader_and_takes_no_transaction_number(start) -> None:
+    fresh = start("staging")
+
+    with psycopg.connect(fresh.admin_dsn) as blocker:
+        blocker.execute("lock table glucose_readings in access exclusive mode")
+        waiting = asyncio.create_task(plan(fresh.admin_dsn))
+        held: list[tuple[str, str]] = []
+        while not any(kind == "waits" for kind, _mode in held):
+            await asyncio.sleep(0.02)
+            with psycopg.connect(fresh.admin_dsn) as watcher:
+                held = watcher.execute(LOCKS_OF_OTHERS, [blocker.info.backend_pid]).fetchall()
+        blocker.rollback()
+        found = await waiting
+
+    assert set(held) == {("waits", "AccessShareLock"), ("relation", "AccessShareLock"), ("virtualxid", "ExclusiveLock")}
+    assert len(found.spellings) == 8
 
 
 async def test_a_plan_does_not_wait_for_writers_nor_they_for_it(start) -> None:
@@ -216,7 +246,8 @@ async def test_versions_of_others_are_the_host_apps(start) -> None:
 
 async def test_a_reader_may_not_plan_a_migration(start) -> None:
     fresh = start("production")
-    execute(fresh.admin_dsn, f"alter database {sql.Identifier(fresh.name).as_string()} set default_transaction_read_only = on")
+    name = sql.Identifier(fresh.name).as_string()
+    execute(fresh.admin_dsn, f"alter database {name} set default_transaction_read_only = on")
 
     with pytest.raises(SettingsError, match="read-only"):
         await plan(fresh.admin_dsn)
