@@ -84,8 +84,8 @@ def insert(connection: psycopg.Connection[Any], made: list[Made]) -> None:
     for number, one in enumerate(made):
         connection.execute(
             "insert into cgm_connections"
-            " (id, person_id, provider, access_token, refresh_token, token_expires_at, status, last_sync_at, updated_at)"
-            " values (%s, %s, %s, 'a', 'r', '2030-01-01', %s, %s, %s)",
+            " (id, person_id, provider, access_token, refresh_token, token_expires_at,"
+            " status, last_sync_at, updated_at) values (%s, %s, %s, 'a', 'r', '2030-01-01', %s, %s, %s)",
             [f"c{number:02}", one.person, one.spelling, one.status, one.last_sync_at, one.updated_at],
         )
         for reading in range(one.readings):
