@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import dict_row
 
 from evercgm.storage.database import load_queries
+from evercgm.storage.schema.reach import reached
 from evercgm.storage.schema.snapshot import Key, Snapshot, canonical
 
 QUERIES = load_queries("schema/catalog.sql")
@@ -23,8 +24,19 @@ _KINDS = {
     "triggers": "trigger",
     "functions": "function",
     "grants": "grant",
+    "schema_grants": "schema grant",
+    "function_grants": "function grant",
     "roles": "role",
     "default_privileges": "default privileges",
+}
+
+_SEPARATORS = {
+    "function": "",
+    "grant": " to ",
+    "schema grant": " to ",
+    "function grant": " to ",
+    "policy": " ",
+    "trigger": " ",
 }
 
 
@@ -37,6 +49,14 @@ async def reading(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
         yield
         old = next(iter(row.values())) if isinstance(row, dict) else row[0] if row else ""
         await connection.execute("select set_config('search_path', %s, true)", [old])
+
+
+async def snapshot_at(dsn: str, setting: str) -> Snapshot:
+    """The shape of the database at ``dsn``. Raises SettingsError naming ``setting`` where it cannot be reached."""
+    async with reached(dsn, setting) as connection:
+        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+        await connection.set_read_only(True)
+        return await read_snapshot(connection)
 
 
 async def read_snapshot(connection: AsyncConnection[Any]) -> Snapshot:
@@ -63,7 +83,7 @@ def _name(kind: str, row: dict[str, Any]) -> str:
     table, name = row.get("table_name"), str(row["name"])
     if table is None:
         return name
-    separator = {"function": "", "grant": " to ", "policy": " ", "trigger": " "}.get(kind, ".")
+    separator = _SEPARATORS.get(kind, ".")
     return f"{table}{separator}{name}"
 
 
@@ -79,12 +99,6 @@ async def read_history(connection: AsyncConnection[Any]) -> tuple[dict[str, str]
 
 
 async def _read_server(connection: AsyncConnection[Any]) -> tuple[str, str]:
-    cursor = await connection.execute(
-        sql.SQL(
-            "select current_setting('server_version') as version, coalesce((select pg_get_userbyid(c.relowner)::text"
-            " from pg_catalog.pg_class c where c.oid = to_regclass('public.cgm_connections')), '') as owner"
-        )
-    )
-    row = await cursor.fetchone()
-    version, owner = row.values() if isinstance(row, dict) else row or ("", "")
-    return version.split(" ")[0], owner
+    cursor = connection.cursor(row_factory=dict_row)
+    row = await (await cursor.execute(QUERIES["server"].encode())).fetchone()
+    return (row["version"], row["owner"]) if row else ("", "")

@@ -29,7 +29,13 @@ select format('%I.%I', n.nspname, c.relname) as name,
                         when 'm' then 'materialized view' when 'S' then 'sequence' else c.relkind::text end,
          case when c.relpersistence <> 'p' then 'unlogged' end,
          case when c.relrowsecurity then 'row-level security' end,
-         case when c.relforcerowsecurity then 'forced on its owner' end) as definition
+         case when c.relforcerowsecurity then 'forced on its owner' end,
+         -- Which role is the owner differs from place to place; that it is one of these is a hole.
+         case when c.relowner in (select r.oid
+                                    from pg_catalog.pg_roles r
+                                   where r.rolname in ('anon', 'authenticated', 'service_role', 'authenticator',
+                                                       'cgm_request', 'cgm_worker'))
+              then 'owned by ' || pg_catalog.pg_get_userbyid(c.relowner) end) as definition
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'v', 'm', 'S')
@@ -42,6 +48,10 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
        quote_ident(a.attname) as name,
        concat_ws(' ',
          pg_catalog.format_type(a.atttypid, a.atttypmod),
+         (select format('collate %I', o.collname)
+            from pg_catalog.pg_collation o
+            join pg_catalog.pg_type y on y.oid = a.atttypid
+           where o.oid = a.attcollation and o.oid <> y.typcollation),
          case when a.attnotnull then 'not null' end,
          case when a.attidentity <> '' then 'identity' end,
          case when a.attgenerated <> '' then 'generated as' when d.adbin is not null then 'default' end,
@@ -73,9 +83,9 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
        concat_ws(' ',
          pg_catalog.pg_get_indexdef(x.indexrelid),
          case when not x.indisvalid then '(invalid)' end,
-         case when exists (
-           select from pg_catalog.pg_constraint o where o.conindid = x.indexrelid and o.contype = 'u'
-         ) then '(by a constraint)' end) as definition
+         (select case when o.condeferrable then '(by a deferrable constraint)' else '(by a constraint)' end
+            from pg_catalog.pg_constraint o
+           where o.conindid = x.indexrelid and o.contype = 'u')) as definition
   from pg_catalog.pg_index x
   join pg_catalog.pg_class c on c.oid = x.indrelid
   join pg_catalog.pg_class i on i.oid = x.indexrelid
@@ -129,9 +139,11 @@ select format('%I.%I', n.nspname, p.proname) as table_name,
          case p.provolatile when 's' then 'stable' when 'i' then 'immutable' else 'volatile' end,
          case when p.prosecdef then 'security definer' end,
          'set ' || array_to_string(p.proconfig, ', '),
-         'body ' || left(encode(sha256(convert_to(regexp_replace(p.prosrc, '\s+', ' ', 'g'), 'UTF8')), 'hex'), 16)) as definition
+         'body ' || left(encode(sha256(convert_to(regexp_replace(b.body, '\s+', ' ', 'g'), 'UTF8')), 'hex'), 16))
+         as definition
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ cross join lateral (select coalesce(nullif(p.prosrc, ''), pg_catalog.pg_get_function_sqlbody(p.oid), '') as body) as b
  where n.nspname in ('cgm_private', 'cgm_jobs')
        or n.nspname = 'auth' and p.proname in ('uid', 'role', 'jwt') and p.pronargs = 0;
 
@@ -158,6 +170,26 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
    and (n.nspname in ('cgm_private', 'cgm_jobs')
         or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'))
  group by n.nspname, c.relname, g.grantee;
+
+-- name: schema_grants
+-- who besides their owner may look into our schemas, or make something there
+select quote_ident(n.nspname) as table_name,
+       case when x.grantee = 0 then 'public' else pg_catalog.pg_get_userbyid(x.grantee)::text end as name,
+       string_agg(lower(x.privilege_type), ', ' order by lower(x.privilege_type)) as definition
+  from pg_catalog.pg_namespace n
+ cross join lateral aclexplode(n.nspacl) as x
+ where n.nspname in ('cgm_private', 'cgm_jobs') and x.grantee <> n.nspowner
+ group by n.nspname, x.grantee;
+
+-- name: function_grants
+-- who besides its owner may call a function of ours; without a grant ever given, everybody may
+select format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)) as table_name,
+       case when x.grantee = 0 then 'public' else pg_catalog.pg_get_userbyid(x.grantee)::text end as name,
+       'execute' as definition
+  from pg_catalog.pg_proc p
+  join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+ cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as x
+ where n.nspname in ('cgm_private', 'cgm_jobs') and x.grantee <> p.proowner;
 
 -- name: roles
 -- the service's two group roles, and whose members they are
@@ -201,3 +233,13 @@ select has_schema_privilege(n.oid, 'usage')
 select version, coalesce(name, '') as name
   from supabase_migrations.schema_migrations
  order by version;
+
+-- name: server
+-- its version, and what kind of role owns the connections (its name is the project's own matter)
+select split_part(current_setting('server_version'), ' ', 1) as version,
+       coalesce(
+         (select case when r.rolsuper then 'a superuser' when r.rolbypassrls then 'a role that passes row-level security'
+                      else 'a plain role' end
+            from pg_catalog.pg_class c
+            join pg_catalog.pg_roles r on r.oid = c.relowner
+           where c.oid = to_regclass('public.cgm_connections')), '') as owner;

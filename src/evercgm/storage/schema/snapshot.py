@@ -9,7 +9,8 @@ from typing import Any
 from evercgm.core.errors import EvercgmError
 
 FORM = "evercgm database snapshot 1"
-_ALIAS = re.compile(r'(\bFROM (?:public\.)?"Person") (?!WHERE\b)(\w+)\b')
+_NO_ALIAS = r"(?!(?:WHERE|JOIN|LEFT|RIGHT|FULL|INNER|CROSS|NATURAL|GROUP|ORDER|LIMIT|FOR)\b)"
+_ALIAS = re.compile(rf'(\bFROM (?:public\.)?"Person") {_NO_ALIAS}(\w+)\b')
 
 
 class NoSnapshot(EvercgmError):
@@ -29,7 +30,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``history`` is version → name; None where there is none or it may not be read (``history_hidden``)."""
+    """``history`` is version → name; None where there is none or it may not be read (``history_hidden``).
+
+    ``owner``: what kind of role owns the connections; "" without that table.
+    """
 
     entries: Mapping[Key, str]
     history: Mapping[str, str] | None = None

@@ -62,6 +62,6 @@ def to_text(entries_of: Mapping[str, Entries]) -> str:
 
 
 def _is_compared(key: Key) -> bool:
-    if key.kind == "grant":
+    if key.kind.endswith("grant"):
         return key.name.endswith(_OUR_ROLES)
     return key.kind not in ("role", "default privileges")
