@@ -86,7 +86,8 @@ OFFENCES = [
     ("service_roles_that_may_do_more", "alter table cgm_connections owner to {service}", "{service}: {service}"),
     ("service_roles_that_may_do_more", "grant service_role to cgm_request", "cgm_request: service_role"),
     ("groups_that_may_log_in", "alter role cgm_worker login", "cgm_worker"),
-    ("login_roles_that_inherit", "grant cgm_worker to {service} with inherit true", "{service} inherits cgm_worker"),
+    ("login_roles_that_inherit", "revoke cgm_worker from {service}; alter role {service} inherit;"
+     " grant cgm_worker to {service}", "{service} inherits cgm_worker"),
 ]  # fmt: skip
 
 

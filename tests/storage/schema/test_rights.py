@@ -39,6 +39,14 @@ def make_role(database, postgres) -> Iterator[MakeRole]:
                 connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
+@pytest.fixture
+def since_16(database) -> None:
+    """Only where a membership may be one that cannot be used."""
+    with psycopg.connect(database.admin_dsn) as connection:
+        if connection.info.server_version < 160000:
+            pytest.skip("before PostgreSQL 16 every membership can be used")
+
+
 def _other(made: list[str], name: str) -> str:
     """The name of a second role of this test; it is dropped with the first."""
     made.insert(0, f"{name}_other")
@@ -78,7 +86,7 @@ async def test_a_role_that_may_do_more_is_refused(make_role, statements, reason)
     assert "evercgm db login-role" in str(refused.value)
 
 
-async def test_an_owner_whose_rights_are_inherited_is_refused(make_role):
+async def test_an_owner_whose_rights_are_inherited_is_refused(make_role, since_16):
     _, dsn = make_role(
         "create role {other}", "alter role {role} inherit", "grant {other} to {role} with inherit true, set false",
         "alter table cgm_private.routes owner to {other}",
@@ -88,16 +96,28 @@ async def test_an_owner_whose_rights_are_inherited_is_refused(make_role):
         await refuse_too_much(dsn)
 
 
-async def test_a_membership_that_cannot_be_used_does_not_count(make_role):
+async def test_a_membership_that_cannot_be_used_does_not_count(make_role, since_16):
     _, dsn = make_role("grant service_role to {role} with inherit false, set false")
 
     await refuse_too_much(dsn)
 
 
-async def test_a_membership_that_may_be_handed_on_counts(make_role):
+async def test_a_membership_that_may_be_handed_on_counts(make_role, since_16):
     _, dsn = make_role("grant service_role to {role} with admin true, inherit false, set false")
 
     with pytest.raises(SettingsError, match="may become service_role"):
+        await refuse_too_much(dsn)
+
+
+async def test_createrole_is_a_way_to_service_role_before_16_and_none_after(make_role):
+    _, dsn = make_role("alter role {role} createrole")
+    with psycopg.connect(dsn) as connection:
+        is_way = connection.info.server_version < 160000
+
+    if is_way:
+        with pytest.raises(SettingsError, match="CREATEROLE, before PostgreSQL 16"):
+            await refuse_too_much(dsn)
+    else:
         await refuse_too_much(dsn)
 
 
