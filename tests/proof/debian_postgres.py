@@ -39,8 +39,10 @@ def debian_cluster() -> Iterator[str]:
     words = " ".join(f"-c {name}={value}" for name, value in {**_FOR_TESTS, **FOREIGN_HABITS, "port": port}.items())
     try:
         made = account.run(
-            [BINARIES / "initdb", "-D", data, "-U", "admin", "-A", "scram-sha-256", f"--pwfile={word}"]
-            + ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+            [
+                *(BINARIES / "initdb", "-D", data, "-U", "admin", "-A", "scram-sha-256", f"--pwfile={word}"),
+                *("-E", "UTF8", "--locale=C.UTF-8", "--no-sync"),
+            ]
         )
         assert made.returncode == 0, made.stderr
         pg_ctl = [BINARIES / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]

@@ -12,6 +12,16 @@ from evercgm.storage.schema.snapshot import Snapshot
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 STARTS = ("empty", "host-only", "staging", "production")
+# What a migration may move: connections, readings, and what is put aside.
+ROWS = """
+select 'connection', c.id, to_jsonb(c) - 'created_at' from public.cgm_connections c
+union all
+select 'reading', r.id, to_jsonb(r) - 'created_at' from public.glucose_readings r
+union all
+select 'quarantined', q.id, to_jsonb(q) - 'created_at' #- '{connection,created_at}'
+  from cgm_private.quarantined_connections q
+order by 1, 2
+"""
 # What is left of production when nothing of the connections was ever there.
 _HOST_ONLY = """
 alter table public.glucose_readings drop column cgm_connection_id;

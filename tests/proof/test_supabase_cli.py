@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from foreign_tools import install_from_npm, run, said
-from starts import lay, migrating_dsn, snapshot_of
+from starts import ROWS, lay, migrating_dsn, snapshot_of
 
 from evercgm.storage.schema.drift import differences
 from evercgm.storage.schema.migrate import migrate
@@ -20,16 +20,6 @@ HOSTS_OWN = "20251010090002"
 OURS = [migration.version for migration in migrations()]
 ASIDE = "select id, reason, kept_id, reading_ids from cgm_private.quarantined_connections order by id"
 STARTS_OF_HOSTS = ("host-only", "staging", "production")
-# What the pushes may move: connections, readings, and what was put aside.
-ROWS = """
-select 'connection', c.id, to_jsonb(c) - 'created_at' from public.cgm_connections c
-union all
-select 'reading', r.id, to_jsonb(r) - 'created_at' from public.glucose_readings r
-union all
-select 'quarantined', q.id, to_jsonb(q) - 'created_at' #- '{connection,created_at}'
-  from cgm_private.quarantined_connections q
-order by 1, 2
-"""
 
 
 @pytest.fixture(scope="module")
