@@ -66,6 +66,10 @@ begin
              when 'column' then (
                select concat_ws(' ',
                         pg_catalog.format_type(a.atttypid, a.atttypmod),
+                        (select format('collate %I', o.collname)
+                           from pg_catalog.pg_collation o
+                           join pg_catalog.pg_type y on y.oid = a.atttypid
+                          where o.oid = a.attcollation and o.oid <> y.typcollation),
                         case when a.attnotnull then 'not null' end,
                         case when a.attidentity <> '' then 'identity' end,
                         case when a.attgenerated <> '' then 'generated as' when d.adbin is not null then 'default' end,

@@ -24,6 +24,10 @@ as $$
            concat_ws(' ',
              quote_ident(a.attname),
              pg_catalog.format_type(a.atttypid, a.atttypmod),
+             (select format('collate %I', o.collname)
+                from pg_catalog.pg_collation o
+                join pg_catalog.pg_type y on y.oid = a.atttypid
+               where o.oid = a.attcollation and o.oid <> y.typcollation),
              case when a.attnotnull then 'not null' end,
              case when a.attidentity <> '' then 'identity' end,
              case when a.attgenerated <> '' then 'generated as' when d.adbin is not null then 'default' end,
@@ -37,7 +41,10 @@ as $$
      where o.conrelid = to_regclass(named) and o.contype in ('p', 'f', 'c', 'x')
     union all
     select 'index',
-           concat_ws(' ', pg_catalog.pg_get_indexdef(x.indexrelid), case when not x.indisvalid then '(invalid)' end)
+           concat_ws(' ',
+             pg_catalog.pg_get_indexdef(x.indexrelid),
+             case when not x.indisvalid then '(invalid)' end,
+             case when not x.indimmediate then '(deferrable)' end)
       from pg_catalog.pg_index x
      where x.indrelid = to_regclass(named) and not x.indisprimary
   ),
@@ -173,6 +180,10 @@ begin
              when 'column' then (
                select concat_ws(' ',
                         pg_catalog.format_type(a.atttypid, a.atttypmod),
+                        (select format('collate %I', o.collname)
+                           from pg_catalog.pg_collation o
+                           join pg_catalog.pg_type y on y.oid = a.atttypid
+                          where o.oid = a.attcollation and o.oid <> y.typcollation),
                         case when a.attnotnull then 'not null' end,
                         case when a.attgenerated <> '' then 'generated as' when d.adbin is not null then 'default' end,
                         pg_catalog.pg_get_expr(d.adbin, d.adrelid))

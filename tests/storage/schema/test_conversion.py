@@ -1,5 +1,6 @@
 """The conversion of provider from text to the enum: every row is kept or put aside whole, and every reading stays."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ FIRST, CONVERSION = (migration.text().encode() for migration in migrations()[:2]
 @pytest.fixture(scope="module")
 def staging_dsn(postgres: Any, shared_dir: Path) -> Iterator[str]:
     """The staging form for tests that take everything back; not migrated."""
-    fresh = postgres.create("test_conversion_of_staging")
+    fresh = postgres.create(f"test_conversion_of_staging_{secrets.token_hex(4)}")
     load(fresh.admin_dsn, shared_dir / "database/staging.sql")
     yield fresh.admin_dsn
     postgres.drop(fresh.name)

@@ -1,5 +1,6 @@
 """Whatever people's rows look like: none is lost in the conversion of provider, and its rollback brings each back."""
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ CONNECTIONS_MADE = st.lists(CONNECTION, max_size=12, unique_by=lambda one: (one.
 @pytest.fixture(scope="module")
 def staging(postgres: Any, shared_dir: Path) -> Iterator[psycopg.Connection[Any]]:
     """The staging form without its connections and readings."""
-    fresh = postgres.create("test_conversion_properties")
+    fresh = postgres.create(f"test_conversion_properties_{secrets.token_hex(4)}")
     load(fresh.admin_dsn, shared_dir / "database/staging.sql")
     with psycopg.connect(fresh.admin_dsn, row_factory=dict_row) as connection:
         connection.execute(FIRST)
