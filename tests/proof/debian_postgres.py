@@ -6,9 +6,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from evercgm.storage.postgres_binaries import server_account
 
@@ -16,6 +20,39 @@ BINARIES = Path("/usr/lib/postgresql/15/bin")
 # A server as a European host might have it: neither is what our code may count on.
 FOREIGN_HABITS = {"timezone": "Europe/Berlin", "datestyle": "German,DMY"}
 _FOR_TESTS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "unix_socket_directories": ""}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database of a server, everything in it done by that server's administrator."""
+
+    admin_dsn: str
+    owner_dsn: str
+
+
+@contextmanager
+def fresh_places(*urls: str) -> Iterator[list[Place]]:
+    """An empty database on each server (superusers' URLs) with the habits of another country; dropped afterwards."""
+    plain = f"proof_{secrets.token_hex(6)}"
+    name = sql.Identifier(plain)
+    habits = [
+        sql.SQL("alter database {} set {} = {}").format(name, sql.Identifier(setting), sql.Literal(value))
+        for setting, value in FOREIGN_HABITS.items()
+    ]
+    for url in urls:
+        _execute(url, sql.SQL("create database {} template template0").format(name), *habits)
+    dsns = [urlsplit(url)._replace(path=f"/{plain}").geturl() for url in urls]
+    try:
+        yield [Place(dsn, dsn) for dsn in dsns]
+    finally:
+        for url in urls:
+            _execute(url, sql.SQL("drop database {} with (force)").format(name))
+
+
+def _execute(url: str, *statements: sql.Composed) -> None:
+    with psycopg.connect(url, autocommit=True) as admin:
+        for statement in statements:
+            admin.execute(statement)
 
 
 def free_port() -> int:

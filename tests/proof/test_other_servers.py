@@ -1,20 +1,16 @@
 """PostgreSQL 15 beside the embedded 17, in another time zone and with dates in another style: one shape, same rows."""
 
 import os
-import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from debian_postgres import FOREIGN_HABITS
+from debian_postgres import fresh_places
 from foreign_tools import ROOT
-from psycopg import sql
-from starts import ROWS, STARTS, lay, migrating_dsn, snapshot_of
+from starts import ROWS, STARTS, lay, snapshot_of
 
 from evercgm.storage.schema.drift import differences
 from evercgm.storage.schema.migrate import migrate
@@ -32,39 +28,6 @@ ON_FIFTEEN = [
 ]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A database of one server, everything in it done by that server's administrator."""
-
-    admin_dsn: str
-    owner_dsn: str
-
-
-@pytest.fixture
-def make_places(postgres: Any, debian_url: str) -> Iterator[Callable[[], dict[str, Place]]]:
-    """Makes an empty database on each server, both with the habits of another country."""
-    servers = {"15": debian_url, "17": postgres.admin_dsn}
-    names: list[str] = []
-
-    def make() -> dict[str, Place]:
-        names.append(f"proof_{secrets.token_hex(6)}")
-        name = sql.Identifier(names[-1])
-        for url in servers.values():
-            with psycopg.connect(url, autocommit=True) as admin:
-                admin.execute(sql.SQL("create database {} template template0").format(name))
-                for setting, value in FOREIGN_HABITS.items():
-                    words = (name, sql.Identifier(setting), sql.Literal(value))
-                    admin.execute(sql.SQL("alter database {} set {} = {}").format(*words))
-        dsns = {server: urlsplit(url)._replace(path=f"/{names[-1]}").geturl() for server, url in servers.items()}
-        return {server: Place(dsn, dsn) for server, dsn in dsns.items()}
-
-    yield make
-    for name in names:
-        for url in servers.values():
-            with psycopg.connect(url, autocommit=True) as admin:
-                admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-
-
 def rows(dsn: str) -> list[Any]:
     with psycopg.connect(dsn) as connection:
         return connection.execute(ROWS.encode()).fetchall()
@@ -79,17 +42,18 @@ def away_from_target(snapshot: Snapshot) -> dict[Key, str | None]:
 @pytest.mark.parametrize("auto_grants", ["on", "off"])
 @pytest.mark.parametrize("host_rls", ["on", "off"])
 async def test_every_start_ends_in_one_shape_on_both_servers(
-    make_places: Callable[[], dict[str, Place]], host_rls: str, auto_grants: str
+    postgres: Any, debian_url: str, host_rls: str, auto_grants: str
 ) -> None:
     ends: dict[tuple[str, str], Snapshot] = {}
     kept: dict[tuple[str, str], list[Any]] = {}
     for start in STARTS:
-        for server, place in make_places().items():
-            await lay(place, start, host_rls=host_rls, auto_grants=auto_grants)
-            await migrate(migrating_dsn(place, start), unknown="quarantine")
-            ends[start, server] = await snapshot_of(place.admin_dsn)
-            kept[start, server] = rows(place.admin_dsn)
-            assert await migrate(migrating_dsn(place, start)) == []
+        with fresh_places(debian_url, postgres.admin_dsn) as places:
+            for server, place in zip(("15", "17"), places, strict=True):
+                await lay(place, start, host_rls=host_rls, auto_grants=auto_grants)
+                await migrate(place.owner_dsn, unknown="quarantine")
+                ends[start, server] = await snapshot_of(place.owner_dsn)
+                kept[start, server] = rows(place.owner_dsn)
+                assert await migrate(place.owner_dsn) == []
 
     versions = {server: {ends[start, server].server_version[:2] for start in STARTS} for server in ("15", "17")}
     assert versions == {"15": {"15"}, "17": {"17"}}
