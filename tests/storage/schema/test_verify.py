@@ -19,7 +19,7 @@ from evercgm.storage.vault import key_id
 
 SHAPE_CHECKS = ("T1", "T2", "T3", "T4", "T5")
 # One wrong thing may be told by two checks: the history's plan and the grants look at columns and tables, too.
-ALSO = {"T1": {"G5"}, "R1": {"G5"}, "R4": {"R3"}}
+ALSO = {"T1": {"G5"}, "T6": {"G2"}, "R1": {"G5"}, "R4": {"R3"}}
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,14 @@ async def test_what_a_plain_role_may_not_read_is_unknown_and_never_a_failure(mig
     assert {id_ for id_, status in statuses(checks).items() if status != "ok"} == unknown
     assert {statuses(checks)[id_] for id_ in unknown} == {"unknown"}
     assert exit_code(checks) == 2
+
+
+async def test_a_role_that_may_not_even_look_into_the_schema_gets_answers(migrated):
+    sql = "revoke usage on schema public from public; create role blind; set local session authorization blind"
+
+    checks = await look(migrated, sql)
+
+    assert {one.status for one in checks} == {"ok", "unknown"}
 
 
 async def test_rows_that_security_hides_are_not_counted_as_all(database):

@@ -242,4 +242,5 @@ select split_part(current_setting('server_version'), ' ', 1) as version,
                       else 'a plain role' end
             from pg_catalog.pg_class c
             join pg_catalog.pg_roles r on r.oid = c.relowner
-           where c.oid = to_regclass('public.cgm_connections')), '') as owner;
+            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+           where n.nspname = 'public' and c.relname = 'cgm_connections'), '') as owner;

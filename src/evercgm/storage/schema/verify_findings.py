@@ -1,5 +1,6 @@
 """What a check of the database answers, and what the checks look at. Pure."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -86,7 +87,7 @@ def wanted(seen: Seen, kinds: Collection[str]) -> dict[Key, str]:
 
 
 def _is_part(seen: Seen, key: Key) -> bool:
-    schema = Key("schema", key.name.partition(".")[0])
+    schema = Key("schema", re.split("[. ]", key.name)[0])
     tables = (
         one
         for one in seen.shape

@@ -20,6 +20,8 @@ from evercgm.storage.schema.verify_findings import (
 _BEYOND_ROWS = ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
 _TOKENS = ("access_token", "refresh_token")
 _HIDDEN = (*_TOKENS, "sync_cursor", "metadata")
+_GRANTS = ("grant", "schema grant", "function grant")
+_TO_API_ROLES = tuple(f" to {role}" for role in ("public", *API_ROLES))
 _TO_OUR_ROLES = tuple(f" to {role}" for role in OUR_ROLES)
 _REACHING = "may become "
 
@@ -104,6 +106,9 @@ def _ours(seen: Seen) -> Iterator[Check]:
         if held and row["object"].startswith(OUR_SCHEMAS):
             found = f"{row['role']} may {', '.join(held)}"
             yield Check("G2", "fail", f"table {row['object']}", "nothing for API roles", found)
+    for key, text in sorted(seen.entries.items()):
+        if key.kind in _GRANTS[1:] and key.name.endswith(_TO_API_ROLES):
+            yield Check("G2", "fail", str(key), "nothing for API roles", text)
 
 
 def _privileges(seen: Seen, table: str, role: str) -> list[str]:
@@ -144,8 +149,8 @@ def _defaults(seen: Seen) -> Iterator[Check]:
 
 
 def _grants(seen: Seen) -> Iterator[Check]:
-    mine = {key: text for key, text in seen.entries.items() if key.kind == "grant" and key.name.endswith(_TO_OUR_ROLES)}
-    for key, expected in wanted(seen, ["grant"]).items():
+    mine = {key: text for key, text in seen.entries.items() if key.kind in _GRANTS and key.name.endswith(_TO_OUR_ROLES)}
+    for key, expected in wanted(seen, _GRANTS).items():
         if not same(mine.get(key, ""), expected):
             yield Check("G5", "fail", str(key), expected, mine.get(key, "nothing"))
     for key, found in sorted(mine.items()):
