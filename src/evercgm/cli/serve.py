@@ -14,6 +14,7 @@ from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
 from evercgm.runtime import open_runtime
 from evercgm.settings import Settings
+from evercgm.storage.schema.reach import refuse_transaction_pooler
 from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
 from evercgm.worker.run import work as run_worker
@@ -104,6 +105,9 @@ async def _work(settings: Settings, found: Databases, pace: Pace) -> None:
 
 
 async def _check_worker(found: Databases) -> None:
-    """The worker's own connection is held to the same rights as the service's."""
-    if found.worker.reveal() != found.service.reveal():
-        await refuse_too_much(found.worker.reveal(), "WORKER_DATABASE_URL")
+    """The worker's own connection is held to the same rights as the service's, and must be one that LISTEN passes."""
+    own = found.worker.reveal() != found.service.reveal()
+    setting = "WORKER_DATABASE_URL" if own else "DATABASE_URL"
+    await refuse_transaction_pooler(found.worker.reveal(), setting)
+    if own:
+        await refuse_too_much(found.worker.reveal(), setting)

@@ -30,9 +30,9 @@ _CAUSES = (
     (r"Connection refused", "nothing listens there (connection refused)"),
     (r"could not translate host name|Name or service not known", "the name of the host is not known"),
     (r"timeout|timed out", "no answer in time"),
-    (r"SSL|certificate", "the encrypted connection failed (TLS)"),
     (r"unexpected response|invalid response|received invalid|lost synchronization|server closed the connection",
      "what answers there is no PostgreSQL"),
+    (r"SSL|certificate", "the encrypted connection failed (TLS)"),
     (r"too many (clients|connections)", "the server has no connection left"),
 )  # fmt: skip
 
@@ -57,6 +57,8 @@ async def reached(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]
         raise SettingsError(f"{setting}: {_cause(failure)}") from None
     async with connection:
         try:
+            # The driver reads times in this style only, whatever the server's is.
+            await connection.execute("set datestyle = 'ISO, MDY'")
             yield connection
         except psycopg.Error as failure:
             raise DatabaseFailed(f"{setting}: {refusal(failure)}") from None
@@ -106,6 +108,17 @@ def _what_forbids(rights: Mapping[str, Any]) -> str | None:
             "a migration would not see them. Use the owner, without FORCE ROW LEVEL SECURITY"
         )
     return None
+
+
+async def refuse_transaction_pooler(dsn: str, setting: str) -> None:
+    """Raises SettingsError where LISTEN, which the worker is woken by, would not pass; and where nobody answers."""
+    async with reached(dsn, setting) as connection:
+        if await is_pooled_by_transaction(connection, dsn):
+            raise SettingsError(
+                f"{setting}: a transaction pooler stands between (Supabase: port 6543), and LISTEN, which wakes the "
+                "worker, does not pass it. Name the direct connection or the session pooler (port 5432) in "
+                "WORKER_DATABASE_URL"
+            )
 
 
 async def is_pooled_by_transaction(connection: AsyncConnection[Any], dsn: str) -> bool:
