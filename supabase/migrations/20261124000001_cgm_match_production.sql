@@ -213,6 +213,16 @@ begin
   if wrong is not null then
     raise exception 'objects of these names have another form, and nothing was changed: %', wrong;
   end if;
+
+  if (select a.atttypid = 'pg_catalog.text'::regtype
+        from pg_catalog.pg_attribute a
+       where a.attrelid = 'public.cgm_connections'::regclass and a.attname = 'provider') then
+    wrong := cgm_private.users_of_provider();
+  end if;
+  if wrong is not null then
+    raise exception 'provider cannot become an enum while these use it: %', wrong
+      using errcode = 'feature_not_supported', hint = 'drop them, migrate, and create them again';
+  end if;
 end
 $$;
 
@@ -289,11 +299,6 @@ begin
   if row_security_active('public.cgm_connections') or row_security_active('public.glucose_readings') then
     raise exception 'row-level security hides rows from role %, so that rows would be lost', current_user
       using errcode = 'insufficient_privilege', hint = 'migrate as the owner, without FORCE ROW LEVEL SECURITY';
-  end if;
-  what := cgm_private.users_of_provider();
-  if what is not null then
-    raise exception 'provider cannot become an enum while these use it: %', what
-      using errcode = 'feature_not_supported', hint = 'drop them, migrate, and create them again';
   end if;
 
   -- Two spellings of one provider: one connection is kept, the one that works, then the one that worked last. Only ASCII

@@ -155,10 +155,10 @@ def _steps(snapshot: Snapshot) -> tuple[Step, ...]:
 
 
 def _stop_before(snapshot: Snapshot, steps: tuple[Step, ...]) -> None:
-    """Before anything is applied: recorded migrations left what they made, and the host app's tables are there."""
-    for step in steps:
-        if step.recorded and step.action == "stop":
-            raise MigrationError(_drifted(step))
+    """Before anything is applied: nothing of ours is there in another form, and the host app's tables are there."""
+    for migration, step in zip(migrations(), steps, strict=True):
+        if step.action == "stop":
+            raise MigrationError(_drifted(step) if step.recorded else _in_the_way(migration, step))
     obstacle = next(foundation_obstacles(snapshot.entries, steps), None)
     if obstacle is not None:
         raise MigrationError(f"{_file_of(obstacle.version)}: {obstacle.words}. Nothing was changed")
