@@ -131,7 +131,7 @@ async def test_a_file_that_stops_leaves_nothing_behind_and_says_why(open_start: 
     refused = production.ask("db", "push")
 
     assert refused.returncode == 1
-    assert 'enum "CGMProvider" has the labels' in said(refused)
+    assert 'enum public."CGMProvider": expected' in said(refused)
     after = differences(before, await snapshot_of(production.dsn))
     # The file before it changes nothing on production but its own row in the history.
     assert [str(one.key) for one in after] == ["history 20251016000001"]
