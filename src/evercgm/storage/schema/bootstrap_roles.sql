@@ -21,13 +21,31 @@ begin
     raise notice 'another session has just created the roles';
   end;
 
-  select string_agg(r.rolname, ', ')
+  -- As a Supabase project has them. May: nothing that is not named.
+  select string_agg(format('role %s is %s, expected %s', h.name, h.form, w.form), '; ' order by h.name)
     into wrong
-    from pg_catalog.pg_roles r
-   where (r.rolname in ('anon', 'authenticated') and (r.rolsuper or r.rolbypassrls or r.rolcanlogin))
-      or (r.rolname in ('service_role', 'authenticator') and r.rolsuper);
+    from (values
+           ('anon', 'nologin noinherit'),
+           ('authenticated', 'nologin noinherit'),
+           ('service_role', 'nologin noinherit bypassrls'),
+           ('authenticator', 'login noinherit')
+         ) as w (name, form)
+    join (
+           select r.rolname::text as name,
+                  concat_ws(' ',
+                    case when r.rolsuper then 'superuser' end,
+                    case when r.rolcanlogin then 'login' else 'nologin' end,
+                    case when r.rolinherit then 'inherit' else 'noinherit' end,
+                    case when r.rolbypassrls then 'bypassrls' end,
+                    case when r.rolcreaterole then 'createrole' end,
+                    case when r.rolcreatedb then 'createdb' end,
+                    case when r.rolreplication then 'replication' end) as form
+             from pg_catalog.pg_roles r
+         ) as h using (name)
+   where h.form <> w.form;
   if wrong is not null then
-    raise exception 'roles of these names have other rights than expected: %', wrong;
+    raise exception 'roles of a host app have another form: %', wrong
+      using hint = 'they belong to the whole server: does another app use them?';
   end if;
 end
 $$;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evercgm.core.errors import EvercgmError
 
-_FILE_NAME = re.compile(r"^([0-9]{14})_(.*)\.sql$")
+_FILE_NAME = re.compile(r"^([0-9]+)_(.*)\.sql$")
 
 
 class MigrationError(EvercgmError):
@@ -15,7 +15,7 @@ class MigrationError(EvercgmError):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file; ``version`` are its 14 digits."""
+    """One file; ``version`` are the digits that its name begins with (14 in ours)."""
 
     version: str
     name: str
@@ -37,6 +37,6 @@ def migrations() -> list[Migration]:
 
 
 def migrations_in(folder: Path) -> list[Migration]:
-    """The files of a folder that the Supabase CLI would take: 14 digits, an underscore, a name, ``.sql``."""
+    """The files of a folder that the Supabase CLI would take: digits, an underscore, a name, ``.sql``."""
     matched = ((path, _FILE_NAME.match(path.name)) for path in sorted(folder.glob("*.sql")))
     return [Migration(match.group(1), match.group(2), path) for path, match in matched if match]
