@@ -33,7 +33,8 @@ test: $(VENV)/test.stamp ## run every test; installs a Chromium for the browser 
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-proof: $(VENV)/test.stamp ## run the long tests: what `make test` does a hundred times, a thousand times
+proof: $(VENV)/test.stamp ## run the long tests, and other people's tools on our schema; installs those where it may
+	@tests/proof/find_tools
 	$(BIN)/python -m pytest tests/proof
 
 bench: $(VENV)/test.stamp ## measure against the plain way of doing the same, and print one table

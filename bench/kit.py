@@ -31,7 +31,7 @@ from evercgm.providers.dexcom import client as dexcom
 from evercgm.storage import connections, embedded
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.embedded import Embedded
-from evercgm.storage.prepare import prepare
+from evercgm.storage.schema.prepare import prepare
 from evercgm.storage.vault import Vault
 
 STREAM = "dexcom/dexcom/account"

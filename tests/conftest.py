@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from evercgm.storage import embedded
-from evercgm.storage.bootstrap import bootstrap_standalone
-from evercgm.storage.migrate import migrate
-from evercgm.storage.prepare import lend_roles, make_login_role
+from evercgm.storage.schema.bootstrap import bootstrap_standalone
+from evercgm.storage.schema.migrate import migrate
+from evercgm.storage.schema.prepare import lend_roles, make_login_role
 
 # A busy machine is no failure: nothing here is judged by time.
 settings.register_profile("evercgm", deadline=None, suppress_health_check=[HealthCheck.too_slow])

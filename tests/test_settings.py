@@ -114,3 +114,8 @@ def test_without_a_project_we_are_our_own_identity() -> None:
     assert project is not None
     assert project.url == "https://abc.supabase.co"
     assert "hidden" not in repr(project)
+
+
+def test_the_file_of_environments_may_lie_elsewhere() -> None:
+    assert str(read_settings({}).environments) == "evercgm.toml"
+    assert str(read_settings({"EVERCGM_ENVIRONMENTS": "/etc/cgm.toml"}).environments) == "/etc/cgm.toml"

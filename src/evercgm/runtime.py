@@ -12,7 +12,7 @@ from evercgm.providers import PROVIDERS
 from evercgm.settings import Settings, require_key
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.identity import SigningKeys, issuer_of, load_keys
-from evercgm.storage.rights import refuse_too_much
+from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.storage.vault import Vault
 
 

@@ -33,6 +33,7 @@ NAMES = frozenset(
         "EVERCGM_ALLOW_SIMULATORS",
         "EVERCGM_RETURN_ORIGINS",
         "EVERCGM_ALLOWED_ORIGINS",
+        "EVERCGM_ENVIRONMENTS",
     }
 )
 # Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
@@ -84,6 +85,8 @@ class Settings:
     return_origins: frozenset[str]
     allowed_origins: frozenset[str]
     supabase: SupabaseProject | None = None
+    # The file that names an app's databases, for the ``db`` commands; it need not be there.
+    environments: Path = Path("evercgm.toml")
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
@@ -112,6 +115,7 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False) -> Settin
         return_origins=_origins(env, "EVERCGM_RETURN_ORIGINS", public_url),
         allowed_origins=_origins(env, "EVERCGM_ALLOWED_ORIGINS", public_url),
         supabase=_supabase(env, simulators),
+        environments=Path(env.get("EVERCGM_ENVIRONMENTS") or "evercgm.toml").expanduser(),
     )
 
 

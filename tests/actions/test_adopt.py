@@ -18,7 +18,7 @@ from evercgm.actions.request_sync import request_sync
 from evercgm.core.caller import Caller
 from evercgm.core.errors import BadInput, SettingsError
 from evercgm.storage import connections
-from evercgm.storage.migrate import migrate
+from evercgm.storage.schema.migrate import migrate
 from evercgm.worker.schedule import enqueue_due
 
 ALICE_OWNER = "a0000000-0000-4000-8000-00000000000a"

@@ -13,7 +13,8 @@ from evercgm.core.errors import BadInput, ReconnectNeeded
 
 
 def stored(world: World) -> list[tuple[Any, ...]]:
-    return world.sql('select "timestamp", value from public.glucose_readings where person_id = %s', world.person_id)
+    query = 'select "timestamp", value from public.glucose_readings where person_id = %s order by 1, 2'
+    return world.sql(query, world.person_id)
 
 
 def next_in(world: World, connection_id: str) -> timedelta | None:

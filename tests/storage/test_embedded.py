@@ -17,7 +17,7 @@ import pytest
 
 from evercgm.storage import embedded
 from evercgm.storage.postgres_binaries import EmbeddedError
-from evercgm.storage.prepare import prepare
+from evercgm.storage.schema.prepare import prepare
 
 SOURCE = Path(embedded.__file__).parents[2]
 AS_ORDINARY_USER = """

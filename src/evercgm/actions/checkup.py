@@ -15,7 +15,7 @@ from evercgm.settings import Settings, require_key
 from evercgm.storage import checkup
 from evercgm.storage.checkup import Group, Look, LookFailed
 from evercgm.storage.database import Database
-from evercgm.storage.rights import refuse_too_much
+from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.storage.vault import key_id
 
 Verdict = Literal["ok", "warn", "fail", "unknown"]

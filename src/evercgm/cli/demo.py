@@ -23,7 +23,7 @@ from evercgm.core.errors import EvercgmError, SettingsError
 from evercgm.core.tokens import Secret
 from evercgm.settings import read_settings
 from evercgm.storage import embedded, persons
-from evercgm.storage.prepare import prepare
+from evercgm.storage.schema.prepare import prepare
 
 NOTES = "demo.json"
 LOG = "demo.log"

@@ -14,6 +14,8 @@ from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
 from evercgm.runtime import open_runtime
 from evercgm.settings import Settings
+from evercgm.storage.schema.reach import refuse_transaction_pooler
+from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
 from evercgm.worker.run import work as run_worker
 
@@ -50,7 +52,9 @@ def work(
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises SettingsError where the port is taken or the address is not ours."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # Named TCP, so that asyncio sends small answers at once (TCP_NODELAY) instead of waiting 40 ms for more.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -66,6 +70,8 @@ async def _serve(settings: Settings, found: Databases, listener: socket.socket, 
     # uvicorn raises the signal again when it has ended; these keep it from ending us before our own work is done.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _told_already)
+    if pace is not None:
+        await _check_worker(found)
     async with open_runtime(settings, found.service) as runtime:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -95,5 +101,15 @@ async def _work(settings: Settings, found: Databases, pace: Pace) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    await _check_worker(found)
     async with open_runtime(settings, found.service) as runtime:
         await run_worker(runtime, found.worker, stop, pace)
+
+
+async def _check_worker(found: Databases) -> None:
+    """The worker's own connection is held to the same rights as the service's, and must be one that LISTEN passes."""
+    own = found.worker.reveal() != found.service.reveal()
+    setting = "WORKER_DATABASE_URL" if own else "DATABASE_URL"
+    await refuse_transaction_pooler(found.worker.reveal(), setting)
+    if own:
+        await refuse_too_much(found.worker.reveal(), setting)

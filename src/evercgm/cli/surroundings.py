@@ -13,7 +13,7 @@ from evercgm.core.errors import SettingsError
 from evercgm.core.tokens import Secret
 from evercgm.settings import Settings, parse_key, read_settings
 from evercgm.storage import embedded
-from evercgm.storage.prepare import prepare
+from evercgm.storage.schema.prepare import prepare
 
 KEY_FILE = "encryption.key"
 # What a running demo tells the commands beside it; in the data directory, mode 0600.

@@ -8,7 +8,7 @@ import psycopg
 
 from evercgm.core.errors import EvercgmError
 from evercgm.storage.database import Connection, Database, load_queries
-from evercgm.storage.migrate import migrations
+from evercgm.storage.schema.migration_files import migrations
 
 QUERIES = load_queries("checkup.sql")
 

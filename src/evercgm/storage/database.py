@@ -16,14 +16,17 @@ from evercgm.storage.vault import Vault
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 
-# The single old claim would win over the JSON (database facts, 4): it is cleared in every transaction.
+# The single old claim would win over the JSON (database facts, 4): it is cleared in every transaction. The driver reads
+# times in one DateStyle only, whatever the server's is.
 _BECOME_PERSON = """
 select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', %s, true),
-       set_config('TimeZone', 'UTC', true), set_config('role', 'cgm_request', true)
+       set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, MDY', true),
+       set_config('role', 'cgm_request', true)
 """
 _BECOME_WORKER = """
 select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', '', true),
-       set_config('TimeZone', 'UTC', true), set_config('role', 'cgm_worker', true)
+       set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, MDY', true),
+       set_config('role', 'cgm_worker', true)
 """
 _NAME = re.compile(r"^-- name: (\w+)", re.MULTILINE)
 

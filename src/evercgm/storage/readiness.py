@@ -8,7 +8,7 @@ import psycopg
 from evercgm.core.errors import SealBroken
 from evercgm.core.tokens import Secret
 from evercgm.storage.database import Database, load_queries
-from evercgm.storage.migrate import migrations
+from evercgm.storage.schema.migration_files import migrations
 from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("readiness.sql")

@@ -22,7 +22,7 @@ from evercgm.worker.schedule import enqueue_due
 log = get_logger(__name__)
 # Six fields: the engine reads the seconds from the last one.
 EVERY_FIVE_SECONDS = "* * * * * */5"
-BECOME_WORKER = "-c role=cgm_worker -c TimeZone=UTC"
+BECOME_WORKER = "-c role=cgm_worker -c TimeZone=UTC -c DateStyle=ISO"
 
 
 class JobFailed(Exception):

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from psycopg import AsyncConnection, sql
 
-from evercgm.storage.bootstrap import bootstrap_standalone, login_role_sql, run_roles
 from evercgm.storage.embedded import OWNER, SERVICE, Embedded
-from evercgm.storage.migrate import Applied, migrate
+from evercgm.storage.schema.bootstrap import bootstrap_standalone, login_role_sql, run_roles
+from evercgm.storage.schema.migrate import Applied, migrate
 
 
 async def prepare(embedded: Embedded, *, report: Callable[[str], None] = lambda _: None) -> list[Applied]:

@@ -1,0 +1,1 @@
+"""The shape of the database: read, compared, verified, and brought to one form by migrations."""

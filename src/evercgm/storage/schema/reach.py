@@ -1,0 +1,147 @@
+"""Opens the database for a command, and says in words why not; a DSN, a host or a password is never repeated."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from evercgm.core.errors import EvercgmError, SettingsError
+from evercgm.storage.database import load_queries
+
+QUERIES = load_queries("schema/reach.sql")
+PATIENCE_S = 10
+_ROUNDS = 5
+# What libpq says, in words for people. The rest of its text may hold hosts and users.
+_CAUSES = (
+    (r"password authentication failed|no password supplied", "the role's name or its password is refused"),
+    (r'database ".*" does not exist', "there is no database of that name on the server"),
+    (r'role ".*" does not exist', "there is no role of that name on the server"),
+    (r"Tenant or user not found", "the pooler does not know this user (Supabase: it is postgres.PROJECT there)"),
+    (r"permission denied for database", "this role may not connect to this database"),
+    (r"the database system is", "the server is starting or stopping: try again"),
+    (r"Network is unreachable|No route to host",
+     "its network cannot be reached from here (Supabase's direct address needs IPv6; its session pooler does not)"),
+    (r"no pg_hba.conf entry", "the server does not let this role in from here (pg_hba.conf)"),
+    (r"Connection refused", "nothing listens there (connection refused)"),
+    (r"invalid integer value|invalid .* value:", "this is no PostgreSQL URL: a part of it has no such value"),
+    (r"could not translate host name|failed to resolve host|Name or service not known",
+     "the name of the host is not known"),
+    (r"timeout|timed out", "no answer in time"),
+    (r"(unexpected|invalid) response|but received|lost synchronization|server closed the connection",
+     "what answers there is no PostgreSQL"),
+    (r"SSL|certificate", "the encrypted connection failed (TLS)"),
+    (r"too many (clients|connections)", "the server has no connection left"),
+)  # fmt: skip
+
+
+class DatabaseFailed(EvercgmError):
+    """The database refused a statement, or went away meanwhile; what was not committed did not happen."""
+
+
+@asynccontextmanager
+async def reached(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """An autocommit connection. Raises SettingsError naming ``setting`` where there is none to be had.
+
+    A failure of the database that is not caught inside becomes DatabaseFailed.
+    """
+    try:
+        connection = await AsyncConnection.connect(
+            dsn, autocommit=True, connect_timeout=PATIENCE_S, prepare_threshold=None, application_name="evercgm"
+        )
+    except psycopg.ProgrammingError:
+        raise SettingsError(f"{setting}: this is no PostgreSQL URL, expected postgresql://…") from None
+    except (psycopg.Error, OSError) as failure:
+        raise SettingsError(f"{setting}: {_cause(failure)}") from None
+    async with connection:
+        try:
+            # The driver reads times in this style only, whatever the server's is.
+            await connection.execute("set datestyle = 'ISO, MDY'")
+            yield connection
+        except psycopg.Error as failure:
+            raise DatabaseFailed(f"{setting}: {refusal(failure)}") from None
+
+
+def refusal(failure: psycopg.Error) -> str:
+    """The server's own sentence; its details may hold rows, the driver's words hosts: neither is repeated."""
+    if failure.diag.message_primary:
+        return failure.diag.message_primary
+    if isinstance(failure, psycopg.OperationalError):
+        return "the connection to the database was lost"
+    return f"the database could not be used ({type(failure).__name__})"
+
+
+def _cause(failure: Exception) -> str:
+    text = str(failure)
+    for pattern, words in _CAUSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return words
+    return f"the database does not answer ({type(failure).__name__})"
+
+
+@asynccontextmanager
+async def reached_to_migrate(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection that may change the shape. Raises SettingsError where it may not, or a pooler stands between."""
+    async with reached(dsn, setting) as connection:
+        row = await (await connection.cursor(row_factory=dict_row).execute(QUERIES["rights"].encode())).fetchone()
+        why_not = "the database does not know our role" if row is None else _what_forbids(row)
+        if why_not is None and await is_pooled_by_transaction(connection, dsn):
+            why_not = (
+                "a transaction pooler stands between (Supabase: port 6543). Migrations need the direct connection "
+                "or the session pooler (port 5432)"
+            )
+        if why_not is not None:
+            raise SettingsError(f"{setting}: {why_not}")
+        yield connection
+
+
+def _what_forbids(rights: Mapping[str, Any]) -> str | None:
+    if rights["read_only"]:
+        return "this database is read-only for us (a replica, or set so): name the primary"
+    if rights["missing"]:
+        return f"role {rights['role']} may not migrate: {rights['missing']}"
+    if rights["filtered"]:
+        return (
+            f"row-level security hides rows of {rights['filtered']} from role {rights['role']}: "
+            "a migration would not see them. Use the owner, without FORCE ROW LEVEL SECURITY"
+        )
+    return None
+
+
+async def refuse_transaction_pooler(dsn: str, setting: str) -> None:
+    """Raises SettingsError where LISTEN, which the worker is woken by, would not pass; and where nobody answers."""
+    async with reached(dsn, setting) as connection:
+        if await is_pooled_by_transaction(connection, dsn):
+            raise SettingsError(
+                f"{setting}: a transaction pooler stands between (Supabase: port 6543), and LISTEN, which wakes the "
+                "worker, does not pass it. Name the direct connection or the session pooler (port 5432) in "
+                "WORKER_DATABASE_URL"
+            )
+
+
+async def is_pooled_by_transaction(connection: AsyncConnection[Any], dsn: str) -> bool:
+    """Whether our server process changes between transactions, or is lent to a second connection meanwhile.
+
+    A pooler gives out a process id of its own; where it is the server's, nobody stands between. A second connection
+    that must wait for a server process is a session pooler's with none to spare: it holds ours back for us.
+    """
+    mine = await _server_process(connection)
+    if mine == connection.info.backend_pid:
+        return False
+    try:
+        async with asyncio.timeout(PATIENCE_S), reached(dsn, "the second connection") as other:
+            for _ in range(_ROUNDS):
+                if await _server_process(other) == mine or await _server_process(connection) != mine:
+                    return True
+    except TimeoutError:
+        return False
+    return False
+
+
+async def _server_process(connection: AsyncConnection[Any]) -> int:
+    row = await (await connection.execute("select pg_backend_pid()")).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,90 @@
+"""Our runner: what it applies and records, what it adopts, and what stops it."""
+
+import pytest
+from by_hand import CONNECTIONS, VERSIONS, rows, run
+from psycopg import AsyncConnection
+from starts import lay, snapshot_of
+
+from evercgm.storage.schema.bootstrap import BootstrapError, bootstrap_standalone
+from evercgm.storage.schema.drift import differences
+from evercgm.storage.schema.migrate import migrate, pending
+from evercgm.storage.schema.migration_files import MigrationError, migrations
+
+
+async def test_an_empty_database_reaches_the_target_and_a_second_run_does_nothing(make_empty_database):
+    fresh = make_empty_database()
+    await bootstrap_standalone(fresh.owner_dsn)
+
+    first = await migrate(fresh.owner_dsn)
+    reached = await snapshot_of(fresh.owner_dsn)
+    await bootstrap_standalone(fresh.owner_dsn)
+    second = await migrate(fresh.owner_dsn)
+
+    assert [applied.version for applied in first] == VERSIONS
+    assert not any(applied.existed for applied in first)
+    assert second == []
+    assert differences(reached, await snapshot_of(fresh.owner_dsn)) == []
+
+
+async def test_without_a_host_app_nothing_is_left_behind(make_empty_database):
+    fresh = make_empty_database()
+
+    with pytest.raises(MigrationError, match=r"20251016000001_add_cgm_connection\.sql"):
+        await migrate(fresh.owner_dsn)
+
+    assert rows(fresh.admin_dsn, "select to_regtype('\"CGMConnectionStatus\"')") == [(None,)]
+    assert rows(fresh.admin_dsn, "select to_regclass('supabase_migrations.schema_migrations')") == [(None,)]
+
+
+async def test_production_keeps_its_rows_and_is_told_that_its_objects_existed(make_empty_database):
+    fresh = make_empty_database()
+    await lay(fresh, "production")
+    before = rows(fresh.admin_dsn, CONNECTIONS)
+
+    applied = await migrate(fresh.admin_dsn)
+
+    assert [(version, version == VERSIONS[0]) for version in VERSIONS] == [
+        (one.version, one.existed) for one in applied
+    ]
+    assert before == rows(fresh.admin_dsn, CONNECTIONS)
+    statements = "select version, statements from supabase_migrations.schema_migrations where version = any(%s)"
+    recorded = rows(fresh.admin_dsn, statements.replace("%s", f"array{VERSIONS}"))
+    assert dict(recorded) == {migration.version: [migration.text()] for migration in migrations()}
+
+
+async def test_what_was_recorded_and_is_gone_is_drift(make_empty_database):
+    fresh = make_empty_database()
+    await lay(fresh, "staging")
+    run(fresh.admin_dsn, "drop index cgm_connections_status_idx")
+
+    with pytest.raises(MigrationError, match=r"is recorded as applied, but .*cgm_connections_status_idx is missing"):
+        await migrate(fresh.admin_dsn, unknown="quarantine")
+
+
+async def test_the_service_sees_which_migrations_are_missing(database):
+    async with await AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+        await connection.execute("set role cgm_worker")
+
+        assert await pending(connection) == []
+
+    run(database.admin_dsn, f"delete from supabase_migrations.schema_migrations where version = '{VERSIONS[-1]}'")
+    async with await AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+        await connection.execute("set role cgm_worker")
+
+        assert VERSIONS[-1:] == await pending(connection)
+
+
+async def test_bootstrap_refuses_a_database_that_has_a_host_app(make_empty_database):
+    fresh = make_empty_database()
+    await lay(fresh, "production")
+
+    with pytest.raises(BootstrapError, match=r"auth\.users exists"):
+        await bootstrap_standalone(fresh.admin_dsn)
+
+
+async def test_bootstrap_refuses_a_person_table_of_another_form(make_empty_database):
+    fresh = make_empty_database()
+    run(fresh.owner_dsn, 'create table public."Person" (id bigint primary key)')
+
+    with pytest.raises(BootstrapError, match=r'"Person"\.id is bigint, expected text'):
+        await bootstrap_standalone(fresh.owner_dsn)
