@@ -13,7 +13,7 @@ from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
 from evercgm.runtime import open_runtime
-from evercgm.settings import Settings
+from evercgm.settings import Settings, require_key
 from evercgm.storage.schema.reach import refuse_transaction_pooler
 from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
@@ -33,6 +33,7 @@ def serve(
     """Serve the API and the page, with one worker unless told otherwise."""
     settings = find_settings()
     set_up_logs(settings.log_level, log_format)
+    require_key(settings)
     listener = listen(host, port)
     with databases(settings) as found:
         asyncio.run(_serve(settings, found, listener, None if no_worker else Pace()))
@@ -46,6 +47,7 @@ def work(
     """Run a background worker; any number of them, on any number of machines."""
     settings = find_settings()
     set_up_logs(settings.log_level, log_format)
+    require_key(settings)
     with databases(settings) as found:
         asyncio.run(_work(settings, found, Pace(concurrency, heartbeat)))
 

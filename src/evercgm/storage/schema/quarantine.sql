@@ -13,7 +13,10 @@ select set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', 
            and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'delete')) as allowed,
        exists (
          select from pg_catalog.pg_roles r
-         where r.rolname = 'cgm_worker' and pg_has_role(r.oid, 'member')) as worker
+         where r.rolname = 'cgm_worker'
+           -- From 16 on, who has made a role is its member but may not become it by that.
+           and pg_has_role(r.oid, case when current_setting('server_version_num')::integer < 160000 then 'member'
+                                       else 'set' end)) as worker
 
 -- name: become_worker
 select set_config('role', 'cgm_worker', true)
