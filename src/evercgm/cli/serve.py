@@ -6,9 +6,7 @@ import socket
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from evercgm.api.app import create_app
 from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
@@ -69,6 +67,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: Settings, found: Databases, listener: socket.socket, pace: Pace | None) -> None:
+    # Loaded here: half a second that no other command should wait for.
+    import uvicorn
+
+    from evercgm.api.app import create_app
+
     # uvicorn raises the signal again when it has ended; these keep it from ending us before our own work is done.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _told_already)

@@ -179,10 +179,12 @@ def test_before_our_group_roles_exist_the_migrating_role_must_be_able_to_make_th
             """.encode()
         )
         row = connection.cursor(row_factory=dict_row).execute(QUERIES["rights"].encode()).fetchone()
+        before_sixteen = connection.info.server_version < 160000
         connection.rollback()
 
     assert row is not None
-    assert row["missing"] == missing
+    # Up to PostgreSQL 15, whoever may make roles may hand on any role.
+    assert row["missing"] == (None if before_sixteen and rights == "createrole" else missing)
 
 
 async def test_rows_that_row_security_hides_from_the_migrating_role_are_told(
