@@ -11,7 +11,7 @@ from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
 from evercgm.runtime import open_runtime
-from evercgm.settings import Settings
+from evercgm.settings import Settings, require_key
 from evercgm.storage.schema.reach import refuse_transaction_pooler
 from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
@@ -30,6 +30,7 @@ def serve(
 ) -> None:
     """Serve the API and the page, with one worker unless told otherwise."""
     settings = find_settings()
+    require_key(settings)
     set_up_logs(settings.log_level, log_format)
     listener = listen(host, port)
     with databases(settings) as found:
@@ -43,6 +44,7 @@ def work(
 ) -> None:
     """Run a background worker; any number of them, on any number of machines."""
     settings = find_settings()
+    require_key(settings)
     set_up_logs(settings.log_level, log_format)
     with databases(settings) as found:
         asyncio.run(_work(settings, found, Pace(concurrency, heartbeat)))
