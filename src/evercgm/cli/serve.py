@@ -30,8 +30,8 @@ def serve(
 ) -> None:
     """Serve the API and the page, with one worker unless told otherwise."""
     settings = find_settings()
-    set_up_logs(settings.log_level, log_format)
     require_key(settings)
+    set_up_logs(settings.log_level, log_format)
     listener = listen(host, port)
     with databases(settings) as found:
         asyncio.run(_serve(settings, found, listener, None if no_worker else Pace()))
@@ -44,8 +44,8 @@ def work(
 ) -> None:
     """Run a background worker; any number of them, on any number of machines."""
     settings = find_settings()
-    set_up_logs(settings.log_level, log_format)
     require_key(settings)
+    set_up_logs(settings.log_level, log_format)
     with databases(settings) as found:
         asyncio.run(_work(settings, found, Pace(concurrency, heartbeat)))
 
