@@ -305,6 +305,29 @@ def test_hostile_text_is_text(demo: Demo, open_page: Open) -> None:
     assert page.title() != "broken"
 
 
+def test_the_end_of_a_session_leaves_nothing_of_anybody_on_the_page(demo: Demo, open_page: Open) -> None:
+    walker = open_page("Kim-Marlene")
+    page = connected(walker).page
+    demo.command("person", "add", "Robin-Marlene", "--owner", walker.owner)
+    page.reload()
+    page.wait_for_selector('[data-test="person-picker"]')
+    page.select_option("#person-picker", walker.person_id)
+    walker.wait_for_chart()
+    assert page.title() == "Kim-Marlene · evercgm"
+    page.click('[data-test="disconnect"]')
+
+    page.context.clear_cookies()
+    look(page)
+
+    page.wait_for_selector('[data-test="sign-in"]')
+    assert page.title() == "evercgm"
+    assert "Marlene" not in page.content()
+    assert page.text_content("#current-number") == "–"
+    assert page.locator('#summary dd, [data-test="connection"], dialog[open]').all_text_contents() == [""] * 4
+    assert page.get_attribute("#chart", "aria-label") == "Glucose chart"
+    assert walker.chart_values() == []
+
+
 def test_the_page_outlives_a_restart_of_the_server(demo: Demo, open_page: Open) -> None:
     page = connected(open_page()).page
     before = child_of(demo, "serve")

@@ -55,7 +55,14 @@ export function makeConnections(host) {
     }
   }
 
-  return { show };
+  /** Takes all cards away, and a question that is open. */
+  function forget() {
+    dialog.close();
+    keepOnly(cards, new Set());
+    keepOnly(connectCards, new Set());
+  }
+
+  return { show, forget };
 }
 
 function keepOnly(cards, wanted) {
@@ -291,6 +298,7 @@ function makeDialog(host) {
     // Told late, when the dialog may already be open for the next question.
     if (dialog.open) return;
     asked = null;
+    byId('disconnect-kept').textContent = '';
     // The card whose button had opened it may be gone by now.
     if (document.activeElement === document.body) byId('connections-title').focus();
   });
@@ -309,7 +317,7 @@ function makeDialog(host) {
     }
     await host.refresh();
   });
-  return { ask };
+  return { ask, close: () => dialog.close() };
 }
 
 function tooSoon(error) {

@@ -70,6 +70,7 @@ function notice(kind, text, action = null) {
 
 function closeNotice() {
   keepFocus(byId('main'), () => { byId('notice').hidden = true; });
+  byId('notice-text').textContent = '';
 }
 
 /** Says it in the strip, and tells whether that is new. */
@@ -132,12 +133,14 @@ function chartWords() {
 
 function showSummary(sum) {
   byId('summary').hidden = sum === null;
-  if (sum === null) return;
-  byId('summary-average').textContent = units.number(sum.average);
-  byId('summary-lowest').textContent = sum.beyond.low ? `< ${units.limits().floor}` : units.number(sum.lowest);
-  byId('summary-highest').textContent = sum.beyond.high ? `> ${units.limits().ceiling}` : units.number(sum.highest);
-  byId('summary-target').textContent = `${Math.round(sum.inTarget * 100)} %`;
+  byId('summary-average').textContent = sum === null ? '' : units.number(sum.average);
+  byId('summary-lowest').textContent = sum === null ? '' : lowestWords(sum);
+  byId('summary-highest').textContent = sum === null ? '' : highestWords(sum);
+  byId('summary-target').textContent = sum === null ? '' : `${Math.round(sum.inTarget * 100)} %`;
 }
+
+const lowestWords = (sum) => (sum.beyond.low ? `< ${units.limits().floor}` : units.number(sum.lowest));
+const highestWords = (sum) => (sum.beyond.high ? `> ${units.limits().ceiling}` : units.number(sum.highest));
 
 /** Where a reading came from, as current.js wants it. */
 function cameFrom(reading) {
@@ -204,14 +207,15 @@ function choosePerson(id) {
   refresh();
 }
 
-/** Nothing of one person stays in another's view; the old stream ends with the next look, and is not heard meanwhile. */
+/** Nothing of one person stays in another's view, or in nobody's; the old stream ends with the next look, and is not heard meanwhile. */
 function forgetPerson() {
   Object.assign(state, nothing());
-  connectionCards.show([], state.runs, state.personId, clock.now());
+  connectionCards.forget();
   clearCurrent();
   chart?.reset();
   byId('chart-readout').textContent = '';
   chart?.show(state.line, clock.now() / 1000 - state.range.seconds, clock.now() / 1000);
+  byId('chart').setAttribute('aria-label', 'Glucose chart');
   byId('chart-empty').hidden = true;
   showSummary(null);
 }
@@ -307,10 +311,20 @@ function sleep() {
 
 function signedOut() {
   if (state.session) closeNotice();
-  state.session = null;
+  Object.assign(state, { session: null, providers: [], personId: null });
   sleep();
   offline('');
+  forgetPerson();
+  forgetPersons();
   showView('sign-in');
+}
+
+/** Nobody is signed in: no name and no title tells who was. */
+function forgetPersons() {
+  byId('person-picker').replaceChildren();
+  delete byId('person-picker').dataset.print;
+  byId('person-title').textContent = 'Glucose';
+  document.title = 'evercgm';
 }
 
 /** Says what a consent page sent back in the address, and takes it out of the address. */
