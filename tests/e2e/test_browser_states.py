@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -82,6 +83,29 @@ def status_is(page: Page, words: str) -> None:
 def look(page: Page) -> None:
     """Makes the page look at once, as it does when the network is back."""
     page.evaluate("dispatchEvent(new Event('online'))")
+
+
+@contextmanager
+def answering(page: Page, path: str, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Meanwhile the service's answers at ``path`` reach the page as ``change`` makes them."""
+    meanwhile = True
+
+    def changed(route: Route) -> None:
+        if not meanwhile:
+            return route.fallback()
+        answer = route.fetch()
+        return route.fulfill(response=answer, json=change(answer.json()))
+
+    page.route(path, changed)
+    look(page)
+    yield
+    # Not unrouted: an answer may be on its way, and only known routes are let go in silence in the end.
+    meanwhile = False
+
+
+def each_connection(**facts: Any) -> Callable[[Any], Any]:
+    """A change for ``answering``: all connections with these facts."""
+    return lambda answer: {"connections": [{**one, **facts} for one in answer["connections"]]}
 
 
 def expire(demo: Demo, person_id: str) -> None:
@@ -303,6 +327,34 @@ def test_hostile_text_is_text(demo: Demo, open_page: Open) -> None:
     assert HOSTILE in (page.text_content("#person-title") or "")
     assert page.locator('img[src="x"]').count() == 0
     assert page.title() != "broken"
+
+
+def test_long_words_from_outside_stay_within_a_phone(demo: Demo, open_page: Open) -> None:
+    walker = open_page("L" * 80, viewport={"width": 390, "height": 844})
+    page = connected(walker).page
+    demo.command("person", "add", "N" * 80, "--owner", walker.owner)
+    long = {"detail": "E" * 300}
+    page.route("**/cgm/sync", lambda route: route.fulfill(status=503, json=long))
+    page.route("**/sign-out", lambda route: route.fulfill(status=503, json=long))
+    page.route(re.compile("/connections/[^/]+$"), lambda route: route.fulfill(status=503, json=long))
+    page.reload()
+    page.wait_for_selector('[data-test="connection"]')
+    page.wait_for_selector('[data-test="sync-progress"]', state="hidden")
+
+    with answering(page, "**/connections?*", each_connection(status="error", message="M" * 300, device_id="D" * 300)):
+        page.wait_for_selector('[data-part="message"] >> text=MMMM')
+        page.click('[data-test="sync-now"]')
+        page.wait_for_selector('[data-test="sync-hint"] >> text=EEEE')
+        page.click("#sign-out")
+        page.wait_for_selector('[data-test="notice"] >> text=EEEE')
+        page.click('[data-test="disconnect"]')
+        page.click('[data-test="confirm-disconnect"]')
+        page.wait_for_selector("#disconnect-hint >> text=EEEE")
+
+        width = "(selector) => document.querySelector(selector).scrollWidth"
+        assert page.is_visible("#person-picker")
+        assert page.evaluate(width, "html") <= 390
+        assert page.evaluate(width, "dialog") <= 390 - 32
 
 
 def test_the_end_of_a_session_leaves_nothing_of_anybody_on_the_page(demo: Demo, open_page: Open) -> None:
