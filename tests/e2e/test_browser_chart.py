@@ -319,6 +319,17 @@ def test_another_range_or_person_is_seen_whole(demo: Demo, open_chart: Open) -> 
     until(lambda: is_whole(page, 6), "the other person's chart is whole")
 
 
+def test_the_summary_names_the_range_it_is_of(open_chart: Open) -> None:
+    page = open_chart("24h")
+
+    press(page, "+", "+", "ArrowLeft")
+
+    assert page.inner_text("#summary-range") == "Last 24 h"
+    assert "Glucose of the last 24 h" in (page.get_attribute("#chart", "aria-label") or "")
+    choose(page, "6h")
+    assert page.inner_text("#summary-range") == "Last 6 h"
+
+
 # --- mouse, wheel, keys, buttons, fingers ----------------------------------------------------------
 
 

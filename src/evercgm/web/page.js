@@ -119,20 +119,26 @@ function showReadings() {
 }
 
 function emptyWords() {
-  if (state.newest) return `No readings in the last ${state.range.label}.`;
+  if (state.newest) return `No readings in the last ${shownRange().label}.`;
   return state.connections.length ? 'Waiting for the first readings…' : 'Connect a sensor to see its readings here.';
+}
+
+/** The range that the line was loaded for; another one may have been chosen since. */
+function shownRange() {
+  return RANGES.find((range) => range.id === state.lineOf.split('/')[1]) ?? state.range;
 }
 
 function chartWords() {
   const sum = summary(state.line);
   if (!sum) return emptyWords();
   const { points, gaps } = state.line;
-  return `Glucose of the last ${state.range.label}: ${points} readings, lowest ${units.number(sum.lowest)}, `
+  return `Glucose of the last ${shownRange().label}: ${points} readings, lowest ${units.number(sum.lowest)}, `
     + `highest ${units.withUnit(sum.highest)}, ${gaps === 1 ? '1 gap' : `${gaps} gaps`}.`;
 }
 
 function showSummary(sum) {
   byId('summary').hidden = sum === null;
+  byId('summary-range').textContent = sum === null ? '' : `Last ${shownRange().label}`;
   byId('summary-average').textContent = sum === null ? '' : units.number(sum.average);
   byId('summary-lowest').textContent = sum === null ? '' : lowestWords(sum);
   byId('summary-highest').textContent = sum === null ? '' : highestWords(sum);
