@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -209,8 +210,16 @@ def test_fourteen_days_pan_and_zoom_without_a_long_task(open_chart: Open) -> Non
         for name, step in STEPS.items():
             seen[name].append(longest_task(page, step))
 
-    # Other work on the machine can make any one step late; what our code makes long is long every time.
-    assert {name: took for name, took in seen.items() if min(took) > LONG_TASK_MS} == {}
+    assert slow(seen) == {}
+
+
+def slow(seen: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Other work on the machine can make one pass late; what our code makes long is long in most of them."""
+    return {name: took for name, took in seen.items() if median(took) > LONG_TASK_MS}
+
+
+def test_a_step_is_slow_that_is_long_in_two_passes_of_three() -> None:
+    assert slow({"often": [30, 140, 160], "once": [160, 30, 40]}) == {"often": [30, 140, 160]}
 
 
 def test_a_long_task_would_be_seen(open_chart: Open) -> None:
