@@ -339,6 +339,29 @@ def test_the_summary_names_the_range_it_is_of(open_chart: Open) -> None:
     assert page.inner_text("#summary-range") == "Last 6 h"
 
 
+KEEP_LABELS = """() => {
+  window.labels = [];
+  const fillText = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {
+    if (this.textAlign === 'center') labels.push([text, x + this.measureText(text).width / 2, this.canvas.width]);
+    return fillText.call(this, text, x, ...rest);
+  };
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_time_under_the_chart_is_cut_off_by_its_edge(open_chart: Open, width: int) -> None:
+    page = open_chart("24h", viewport={"width": width, "height": 900}, locale="en-US")
+    page.evaluate(KEEP_LABELS)
+
+    press(page, "+", "ArrowLeft")
+    drag(page, plot_box(page)["width"] / 2.2, steps=60)
+
+    drawn = page.evaluate("labels")
+    assert len({text for text, _end, _edge in drawn}) > 3
+    assert {text for text, end, edge in drawn if end > edge} == set()
+
+
 # --- mouse, wheel, keys, buttons, fingers ----------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ export function makeChart(frame, onPoint) {
           ticks: { stroke: () => colours.grid, size: 5, width: 1 },
           incrs: STEPS_S,
           splits: (u, axis, from, to, step) => timeTicks(from, to, step),
-          values: (u, splits, axis, space, step) => splits.map((at) => timeLabel(at, step)),
+          values: (u, splits, axis, space, step) => splits.map((at) => wholeLabel(u, at, timeLabel(at, step))),
         },
         {
           font: FONT,
@@ -255,6 +255,15 @@ function timeLabel(seconds, step) {
   const date = new Date(seconds * 1000);
   const midnight = date.getHours() === 0 && date.getMinutes() === 0;
   return midnight || step >= DAY_S ? day(date) : axisClock(date);
+}
+
+/** A label centred at an instant, or '' where it would cross the right edge; on the left there is room beside the plot. */
+function wholeLabel(u, at, label) {
+  u.ctx.save();
+  u.ctx.font = FONT;
+  const half = u.ctx.measureText(label).width / 2;
+  u.ctx.restore();
+  return u.bbox.left / devicePixelRatio + u.valToPos(at, 'x') + half > u.width ? '' : label;
 }
 
 function readColours() {
