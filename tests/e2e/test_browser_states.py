@@ -448,6 +448,7 @@ def test_no_state_has_a_serious_finding_of_axe(demo: Demo, open_page: Open, sche
     connected(walker)
     page.click('[data-test="sync-history"] summary')
     findings["connected"] = serious(page)
+    findings.update(serious_in_trouble(demo, page))
     page.click('[data-test="pause"]')
     status_is(page, "Paused")
     findings["paused"] = serious(page)
@@ -462,6 +463,34 @@ def test_no_state_has_a_serious_finding_of_axe(demo: Demo, open_page: Open, sche
     findings["sign-in"] = serious(page)
 
     assert {state: found for state, found in findings.items() if found} == {}
+
+
+def serious_in_trouble(demo: Demo, page: Page) -> dict[str, list[str]]:
+    """What axe finds on the page of somebody connected while something is wrong."""
+    findings = {}
+    for state in ("delayed", "stale"):
+        with answering(page, "**/connections?*", each_connection(status="error", freshness=state)):
+            page.wait_for_selector(f'#current[data-state="{state}"]')
+            findings[state] = serious(page)
+    page.route("**/cgm/sync", lambda route: route.fulfill(status=503, json={"detail": "The vendor is away."}))
+    page.click('[data-test="sync-now"]')
+    page.wait_for_selector('[data-test="sync-hint"] >> text="The vendor is away."')
+    page.context.set_offline(True)
+    look(page)
+    page.wait_for_selector('[data-test="offline"] >> text=/Offline/')
+    findings["offline, with a hint"] = serious(page)
+    page.context.set_offline(False)
+    page.goto(f"{demo.url}/?cgm=error&code=bad_state")
+    page.wait_for_selector('[data-test="notice"][data-kind="bad"]')
+    page.wait_for_selector('[data-test="connection"]')
+    findings["bad news"] = serious(page)
+    page.route("**/session", lambda route: route.fulfill(json={"persons": []}))
+    page.reload()
+    page.wait_for_selector('[data-test="no-person"]')
+    findings["nobody"] = serious(page)
+    page.unroute("**/session")
+    page.wait_for_selector('[data-test="connection"]')
+    return findings
 
 
 def serious(page: Page) -> list[str]:
