@@ -5,49 +5,52 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
 -- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
-select i.n,
-       coalesce(known.reading_id, ticked.reading_id, near.id) as reading_id,
-       known.reading_id is not null as known,
-       known.settled
-from json_to_recordset(%(records)s::json) as i (
-  n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
-  transmitter text, ticks bigint
+with found as materialized (
+  select i.n,
+         known.reading_id is not null as known,
+         known.settled,
+         coalesce(
+           known.reading_id,
+           (
+             select d.reading_id
+             from cgm_private.reading_details d
+             where d.person_id = %(person_id)s
+               and d.transmitter_hash = decode(i.transmitter, 'base64')
+               and d.transmitter_ticks = i.ticks
+             limit 1
+           ),
+           (
+             select r.id
+             from public.glucose_readings r
+             where r.person_id = %(person_id)s
+               and r.source = 'cgm'
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '30 seconds'
+                                     and (i.measured_at at time zone 'UTC') + interval '30 seconds'
+               and r.value = i.value
+             order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
+             limit 1
+           )
+         ) as reading_id
+  from json_to_recordset(%(records)s::json) as i (
+    n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
+    transmitter text, ticks bigint
+  )
+  left join lateral (
+    select d.reading_id,
+           d.absent_since is null
+             and (d.trend, d.trend_rate, d.flag) is not distinct from (i.trend, i.trend_rate, i.flag)
+             and r.cgm_connection_id is not null
+             and r.value = i.value
+             and r."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
+    from cgm_private.reading_details d
+    join public.glucose_readings r on r.id = d.reading_id
+    where d.person_id = %(person_id)s and d.stream = %(stream)s and d.record_key = i.record_key
+    limit 1
+  ) known on true
 )
-left join lateral (
-  select d.reading_id,
-         d.absent_since is null
-           and (d.trend, d.trend_rate, d.flag) is not distinct from (i.trend, i.trend_rate, i.flag)
-           and r.cgm_connection_id is not null
-           and r.value = i.value
-           and r."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
-  from cgm_private.reading_details d
-  join public.glucose_readings r on r.id = d.reading_id
-  where d.person_id = %(person_id)s and d.stream = %(stream)s and d.record_key = i.record_key
-  limit 1
-) known on true
-left join lateral (
-  select d.reading_id
-  from cgm_private.reading_details d
-  where known.reading_id is null
-    and d.person_id = %(person_id)s
-    and d.transmitter_hash = decode(i.transmitter, 'base64')
-    and d.transmitter_ticks = i.ticks
-  limit 1
-) ticked on true
-left join lateral (
-  select r.id
-  from public.glucose_readings r
-  where known.reading_id is null
-    and ticked.reading_id is null
-    and r.person_id = %(person_id)s
-    and r.source = 'cgm'
-    and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '30 seconds'
-                          and (i.measured_at at time zone 'UTC') + interval '30 seconds'
-    and r.value = i.value
-  order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
-  limit 1
-) near on true
-where coalesce(known.reading_id, ticked.reading_id, near.id) is not null
+select n, reading_id, known, settled
+from found
+where reading_id is not null
 
 -- name: store
 -- What matched nothing becomes a reading: an id that is there already is the same one, so a replay is harmless. What
