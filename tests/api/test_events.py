@@ -271,6 +271,44 @@ async def test_a_person_that_goes_to_another_owner_is_told_no_more(
         await events.rest()
 
 
+async def test_a_strangers_listener_ends_and_is_told_nothing(
+    runtime: Runtime, ada: Owner, bob: Owner, admin: Run
+) -> None:
+    await everything_of(admin, ada.person_id)
+    hub = Hub(runtime.db, every_s=0.05)
+    stranger, owner = (Listener(item.owner_id, ada.person_id, None, None) for item in (bob, ada))
+    hub.join(stranger)
+    hub.join(owner)
+
+    assert await asyncio.wait_for(stranger.waiting.get(), 3) is None
+    await until(lambda: owner.waiting.qsize() == 3)
+    assert stranger.waiting.empty()
+    hub.close()
+
+
+@pytest.mark.parametrize("query", ["owned", "readings", "connections", "sync_runs"])
+async def test_each_query_of_a_look_names_the_owner_itself(
+    runtime: Runtime, ada: Owner, bob: Owner, admin: Run, query: str
+) -> None:
+    await everything_of(admin, ada.person_id)
+    for owner, rows in ((ada, 1), (bob, 0)):
+        named = {"persons": [ada.person_id], "owners": [owner.owner_id], "times": [None], "ids": [None], "most": 9}
+        async with runtime.db.as_worker() as conn:
+            found = await (await conn.execute(changes.QUERIES[query], named)).fetchall()
+        assert len(found) == rows
+
+
+async def everything_of(admin: Run, person_id: str) -> None:
+    """A reading, a connection and a sync: one of each kind that is told."""
+    connection_id = await add_connection(admin, person_id)
+    await add_readings(admin, person_id, connection_id, [NOW])
+    await admin(
+        "insert into cgm_private.sync_runs (id, connection_id, person_id, trigger, state)"
+        " values (%s, %s, %s, 'person', 'running')",
+        (str(uuid4()), connection_id, person_id),
+    )
+
+
 async def test_a_stream_ends_with_its_token(served: httpx2.AsyncClient, runtime: Runtime, ada: Owner) -> None:
     token = issue_jwt(runtime.keys, ada.owner_id, timedelta(seconds=2))
     begun = time.monotonic()

@@ -200,7 +200,7 @@ async def look_for_all(db: Database, listeners: Sequence[Listener]) -> Look:
 
 
 async def take_look(db: Database, listeners: Sequence[Listener]) -> Look:
-    """Read what there is to tell, in four indexed queries whatever the number of listeners."""
+    """Read what there is to tell, in at most five indexed queries whatever the number of listeners."""
     async with db.as_worker() as conn:
         live = await _still_listening(conn, listeners)
         pairs = sorted({(item.person_id, item.owner_id) for item in live})
