@@ -190,14 +190,19 @@ def test_a_wrong_clock_of_the_browser_makes_no_value_young_or_old(
     assert abs(end - datetime.now(UTC).timestamp()) < 30
 
 
-def test_a_value_grows_old_on_a_page_that_is_offline(demo: Demo, open_page: Open) -> None:
+def a_page_with_a_clock(demo: Demo, open_page: Open, region: str) -> tuple[Page, Wearer]:
+    """A connected person's page whose time a test moves, beginning with now."""
     visitor = open_page()
-    page = visitor.page
     wearer = wearer_of(demo, visitor.person_id)
-    wearer.put_connection("connected", "us")
-    page.clock.install(time=datetime.now(UTC))
-    page.reload()
-    page.wait_for_selector('[data-test="status"]')
+    wearer.put_connection("connected", region)
+    visitor.page.clock.install(time=datetime.now(UTC))
+    visitor.page.reload()
+    visitor.page.wait_for_selector('[data-test="status"]')
+    return visitor.page, wearer
+
+
+def test_a_value_grows_old_on_a_page_that_is_offline(demo: Demo, open_page: Open) -> None:
+    page, wearer = a_page_with_a_clock(demo, open_page, "us")
     value = show(page, wearer, 10.25)
     assert value["title"] == "Glucose now"
     page.context.set_offline(True)
@@ -214,13 +219,7 @@ def test_a_value_grows_old_on_a_page_that_is_offline(demo: Demo, open_page: Open
 
 
 def test_a_clock_that_is_set_back_makes_no_value_young_again(demo: Demo, open_page: Open) -> None:
-    visitor = open_page()
-    page = visitor.page
-    wearer = wearer_of(demo, visitor.person_id)
-    wearer.put_connection("connected", "us")
-    page.clock.install(time=datetime.now(UTC))
-    page.reload()
-    page.wait_for_selector('[data-test="status"]')
+    page, wearer = a_page_with_a_clock(demo, open_page, "us")
     value = show(page, wearer, 14.25)
     page.context.set_offline(True)
     page.clock.fast_forward("02:00")
@@ -236,13 +235,7 @@ def test_a_clock_that_is_set_back_makes_no_value_young_again(demo: Demo, open_pa
 
 
 def test_a_value_of_a_service_in_trouble_grows_old_too(demo: Demo, open_page: Open) -> None:
-    visitor = open_page()
-    page = visitor.page
-    wearer = wearer_of(demo, visitor.person_id)
-    wearer.put_connection("connected", "eu")
-    page.clock.install(time=datetime.now(UTC))
-    page.reload()
-    page.wait_for_selector('[data-test="status"]')
+    page, wearer = a_page_with_a_clock(demo, open_page, "eu")
     value = show(page, wearer, 10.25)
     page.route("**/api/**", lambda route: route.fulfill(status=503, json={"detail": "no"}))
 

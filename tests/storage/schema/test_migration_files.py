@@ -97,3 +97,11 @@ def test_what_a_file_expects_to_find_is_what_the_target_says(migration: Migratio
 
     assert found is not None
     assert found.group() == expected_rows(migration.version)
+
+
+@pytest.mark.parametrize("migration", migrations(), ids=lambda one: one.name)
+def test_a_file_needs_no_transaction_around_it(migration: Migration) -> None:
+    """psql and the Supabase CLI run statement by statement: a bare LOCK TABLE would be refused there."""
+    outside_of_blocks = re.sub(r"(\$\w*\$).*?\1", "", migration.text(), flags=re.DOTALL)
+
+    assert not re.search(r"(?im)^\s*(lock|begin|commit|savepoint|rollback)\b", outside_of_blocks)
