@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request, Response
 
 from evercgm.api.bearer import Verify
-from evercgm.api.error_responses import Problem
+from evercgm.api.error_responses import Problem, request_id_of
 from evercgm.api.jwks import KeysUnavailable
 from evercgm.api.origins import origin_of
 from evercgm.core.caller import Caller
@@ -53,7 +53,7 @@ async def caller_of(request: Request) -> Caller:
     owner_id = await session_owner_of(request)
     if owner_id is None:
         raise _not_signed_in()
-    return Caller(owner_id, identity.session_claims(owner_id))
+    return Caller(owner_id, identity.session_claims(owner_id), request_id_of(request))
 
 
 async def changing_caller(request: Request) -> Caller:
@@ -122,7 +122,7 @@ async def _by_token(request: Request, token: str) -> Caller:
     except KeysUnavailable:
         headers = {**_CHALLENGE, "Retry-After": "60"}
         raise Problem(401, "keys_unavailable", _KEYS_UNAVAILABLE, headers=headers) from None
-    return Caller(str(claims["sub"]), claims)
+    return Caller(str(claims["sub"]), claims, request_id_of(request))
 
 
 def _not_signed_in() -> Problem:
