@@ -1,9 +1,7 @@
 """The whole path: consent, history, new readings, a second sync, a killed worker, short-lived tokens."""
 
-import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -87,66 +85,6 @@ def test_a_manual_sync_within_the_minute_is_refused_with_the_time_to_wait(demo: 
 
     assert second.status_code == 429
     assert 0 < int(second.headers["retry-after"]) <= 60
-
-
-def test_a_token_is_found_nowhere_but_sealed(demo: Demo, connected: str, tmp_path: Path) -> None:
-    from evercgm.settings import parse_key
-    from evercgm.storage.connections import access_place, refresh_place
-    from evercgm.storage.vault import Vault
-
-    key = (demo.data_dir / "encryption.key").read_text()
-    vault = Vault(parse_key("key", key))
-
-    def open_pair() -> list[str]:
-        query = "select id, access_token, refresh_token from public.cgm_connections where person_id = %s"
-        id_, access, refresh = sql(demo, query, connected)[0]
-        return [vault.open(access, access_place(id_)).reveal(), vault.open(refresh, refresh_place(id_)).reveal()]
-
-    connection_id = str(connection_of(demo, connected)["id"])
-    rotated = open_pair()
-    sql(demo, "update public.cgm_connections set token_expires_at = now() where id = %s returning id", connection_id)
-    assert demo.command("sync", connection_id).returncode == 0
-    client_secret = json.loads((demo.data_dir / "simulated-registration.json").read_text())["client_secret"]
-    secrets = [*rotated, *open_pair(), client_secret, key.strip()]
-    assert len(set(secrets)) == 6
-    dump = subprocess.run(
-        [pg_dump(), "--dbname", demo.line["admin_database_url"]], capture_output=True, text=True, check=True
-    ).stdout
-    with demo.api() as api:
-        answers = "".join(
-            api.get(path).text
-            for path in ("/connections", f"/connections/{connection_id}", f"/syncs?connection_id={connection_id}")
-        )
-    processes = "".join(
-        path.read_bytes().decode(errors="replace")
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if path.exists() and os.access(path, os.R_OK)
-    )
-
-    server_log = postgres_log(demo)
-
-    assert "cgm_jobs.pgqueuer" in dump
-    assert all(len(secret) > 20 for secret in secrets)
-    for secret in secrets:
-        assert secret not in dump
-        assert secret not in answers
-        assert secret not in demo.log.read_text()
-        assert secret not in processes
-        assert secret not in server_log
-
-
-def postgres_log(demo: Demo) -> str:
-    """The server's log, beside the data or where they were moved to."""
-    server_dir = Path(json.loads((demo.data_dir / "postgres.json").read_text())["server_dir"])
-    logs = [path for folder in (demo.data_dir, server_dir) for path in folder.glob("*.log")]
-    assert logs
-    return "".join(path.read_text() for path in logs)
-
-
-def pg_dump() -> str:
-    from evercgm.storage.postgres_binaries import find_binaries
-
-    return str(find_binaries().folder / "pg_dump")
 
 
 def test_tokens_of_five_seconds_are_never_reused(demo: Demo) -> None:

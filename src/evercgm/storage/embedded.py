@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -299,13 +300,18 @@ def _dsn(notes: _Notes, user: str, database: str) -> str:
     return f"postgresql://{user}:{passwords[user]}@{HOST}:{notes.port}/{database}"
 
 
+def verifier(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], role: str, password: str) -> str:
+    """What the server keeps of a password (SCRAM-SHA-256): made here, so that no log of statements shows it."""
+    return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+
+
 def _make_owner_and_database(notes: _Notes) -> None:
     """The database's owner may make roles but is no superuser; prepare.py makes the service's role."""
     with psycopg.connect(_dsn(notes, SUPERUSER, "postgres"), autocommit=True) as connection:
         if not connection.execute("select 1 from pg_roles where rolname = %s", [OWNER]).fetchone():
             connection.execute(
                 sql.SQL("create role {} login createrole nosuperuser nobypassrls password {}").format(
-                    sql.Identifier(OWNER), sql.Literal(notes.owner_password)
+                    sql.Identifier(OWNER), sql.Literal(verifier(connection, OWNER, notes.owner_password))
                 )
             )
         if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from psycopg import AsyncConnection, sql
 
-from evercgm.storage.embedded import OWNER, SERVICE, Embedded
+from evercgm.storage.embedded import OWNER, SERVICE, Embedded, verifier
 from evercgm.storage.schema.bootstrap import bootstrap_standalone, login_role_sql, run_roles
 from evercgm.storage.schema.migrate import Applied, migrate
 
@@ -32,5 +32,7 @@ async def make_login_role(superuser_dsn: str, name: str, password: str) -> None:
     async with await AsyncConnection.connect(superuser_dsn) as connection:
         await connection.execute(login_role_sql(name).encode())
         await connection.execute(
-            sql.SQL("alter role {} password {}").format(sql.Identifier(name), sql.Literal(password))
+            sql.SQL("alter role {} password {}").format(
+                sql.Identifier(name), sql.Literal(verifier(connection, name, password))
+            )
         )
