@@ -324,3 +324,26 @@ async def test_rows_that_row_level_security_hides_are_not_lost(make_empty_databa
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security hides rows from role"),
     ):
         connection.execute(CONVERSION)
+
+
+def test_a_count_that_does_not_come_out_stops_the_conversion(staging: psycopg.Connection[Any]) -> None:
+    staging.execute(CONVERSION)
+    staging.execute("alter table public.cgm_connections alter column provider type text")
+    row = "id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at"
+    staging.execute(
+        f"""create function meddle() returns trigger language plpgsql
+            as $$ begin
+              insert into public.cgm_connections ({row}) values ('made', 'person-bob', 'abbott', '', '', now(), now());
+              return new;
+            end $$"""
+    )
+    staging.execute(
+        "create trigger meddling after insert on cgm_private.quarantined_connections"
+        " for each row execute function meddle()"
+    )
+    staging.execute(
+        f"insert into cgm_connections ({row}) values ('odd', 'person-bob', 'sugarmate', '', '', now(), now())"
+    )
+
+    with pytest.raises(psycopg.Error, match="connections before 7 are not kept 7 and quarantined 1"):
+        staging.execute(CONVERSION)

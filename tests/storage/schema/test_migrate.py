@@ -88,3 +88,21 @@ async def test_bootstrap_refuses_a_person_table_of_another_form(make_empty_datab
 
     with pytest.raises(BootstrapError, match=r'"Person"\.id is bigint, expected text'):
         await bootstrap_standalone(fresh.owner_dsn)
+
+
+async def test_what_somebody_undoes_while_a_file_runs_is_noticed_and_the_file_taken_back(make_empty_database):
+    fresh = make_empty_database()
+    await bootstrap_standalone(fresh.owner_dsn)
+    run(
+        fresh.admin_dsn,
+        """create function undo() returns event_trigger language plpgsql
+           as $$ begin drop index if exists cgm_private.sync_state_next_sync_at_idx; end $$""",
+        "create event trigger undoing on ddl_command_end when tag in ('CREATE INDEX') execute function undo()",
+    )
+
+    with pytest.raises(MigrationError, match=r"20261124000002.*sync_state_next_sync_at_idx is missing"):
+        await migrate(fresh.admin_dsn)
+
+    recorded = rows(fresh.admin_dsn, "select version from supabase_migrations.schema_migrations order by 1")
+    assert [version for (version,) in recorded] == VERSIONS[:2]
+    assert rows(fresh.admin_dsn, "select to_regclass('cgm_private.sync_state')") == [(None,)]

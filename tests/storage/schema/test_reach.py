@@ -211,3 +211,10 @@ async def test_a_read_only_database_is_told(make_empty_database: Any) -> None:
 async def test_an_empty_database_may_be_migrated_by_its_owner(make_empty_database: Any) -> None:
     async with reached_to_migrate(make_empty_database().owner_dsn, "A_DATABASE_URL") as connection:
         assert not connection.closed
+
+
+async def test_a_refusal_in_words_that_we_do_not_know_is_told_by_its_class_alone(database: Any) -> None:
+    """Here the server repeats a part of the address."""
+    said = await refusal_of(f"{database.owner_dsn}?options=-c%20{HIDDEN}%3D1")
+
+    assert said == "A_DATABASE_URL: the database does not answer (OperationalError)"
