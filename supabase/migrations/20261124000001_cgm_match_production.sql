@@ -1,11 +1,49 @@
 set local lock_timeout = '5s';
+set local standard_conforming_strings = on;
+set local quote_all_identifiers = off;
 
 -- From the staging form to the production form: provider becomes an enum, metadata and two indexes are added.
 -- Setting cgm.unknown: 'abort' stops at a provider that no alias names; 'quarantine' (also without the setting) puts such
 -- rows aside, whole, in cgm_private.quarantined_connections. Back again: supabase/rollbacks, the file of this name.
 
 create schema if not exists cgm_private;
-revoke all on schema cgm_private from public;
+
+-- Takes back whatever is granted on a schema of ours, by the project's default privileges or by hand: to everybody, to the
+-- roles of Supabase's API, and to those named besides. What is meant is granted after it.
+create or replace function cgm_private.close_schema(named text, variadic besides text[] default '{}')
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  kind text;
+  everybody text;
+begin
+  select string_agg(format(', %I', r.rolname), '' order by r.rolname)
+    into everybody
+    from pg_catalog.pg_roles r
+   where r.rolname = any (array['anon', 'authenticated', 'service_role'] || besides);
+  foreach kind in array array['', 'all tables in ', 'all sequences in ', 'all functions in '] loop
+    execute format('revoke all on %sschema %I from public%s', kind, named, everybody);
+  end loop;
+end
+$$;
+
+-- Names in a message: the first twenty, and how many more there are. Control characters are written as JSON writes them, so
+-- that no name makes a line of its own.
+create or replace function cgm_private.first_of(names text[])
+returns text
+language sql
+stable
+set search_path = ''
+as $$
+  select string_agg(
+           case when n.name ~ k.control then regexp_replace(to_jsonb(n.name)::text, k.control, '?', 'g') else n.name end,
+           ', ' order by n.place)
+         || case when cardinality(names) > 20 then format(' and %s more', cardinality(names) - 20) else '' end
+    from unnest(names[:20]) with ordinality as n (name, place)
+   cross join (values (E'[\\u0001-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]')) as k (control)
+$$;
 
 -- How a table differs from what a migration makes, for people; null where it does not, or is not there. What is expected
 -- is written in the catalog's own words, divided by ";". There may be more indexes; unless "complete", some may be missing.
@@ -16,7 +54,7 @@ stable
 set search_path = ''
 as $$
   with wanted as (
-    select regexp_replace(btrim(w.item, E' \n'), '\s+', ' ', 'g') as item
+    select regexp_replace(btrim(w.item, E' \n'), '[[:space:]]+', ' ', 'g') as item
       from regexp_split_to_table(expected, ';') as w (item)
   ),
   printed as (
@@ -49,12 +87,12 @@ as $$
      where x.indrelid = to_regclass(named) and not x.indisprimary
   ),
   found as (
-    select p.kind, regexp_replace(p.item, '\s+', ' ', 'g') as item from printed p
+    select p.kind, regexp_replace(p.item, '[[:space:]]+', ' ', 'g') as item from printed p
   ),
   -- An index is known by its name, wherever it stands.
   indexes as (
     select w.item,
-           to_regclass(split_part(named, '.', 1) || '.' || substring(w.item from '^CREATE (?:UNIQUE )?INDEX (\S+) ON ')) as is
+           to_regclass(split_part(named, '.', 1) || '.' || substring(w.item from '^CREATE (?:UNIQUE )?INDEX ([^ ]+) ON ')) as is
       from wanted w
      where w.item ~ '^CREATE (UNIQUE )?INDEX '
   ),
@@ -70,7 +108,7 @@ as $$
      where not exists (select from wanted w where w.item = f.item)
        and (f.kind <> 'index' or exists (
               select from indexes i
-               where i.is = to_regclass(split_part(named, '.', 1) || '.' || substring(f.item from ' INDEX (\S+) ON '))))
+               where i.is = to_regclass(split_part(named, '.', 1) || '.' || substring(f.item from ' INDEX ([^ ]+) ON '))))
   )
   select format('table %s: expected %s; found %s', named,
                 coalesce((select string_agg(l.item, ', ' order by l.item) from lacking l), 'nothing more'),
@@ -78,7 +116,6 @@ as $$
    where to_regclass(named) is not null
      and (exists (select from lacking) or exists (select from besides))
 $$;
-revoke all on function cgm_private.other_form(text, text, boolean) from public;
 
 -- Whatever would stand in the way of another type of cgm_connections.provider, named for people; null where nothing does.
 create or replace function cgm_private.users_of_provider()
@@ -133,7 +170,6 @@ as $$
   )
   select string_agg(u.name, ', ' order by u.name) from users u
 $$;
-revoke all on function cgm_private.users_of_provider() from public;
 
 -- What is there is compared before anything is changed.
 do $$
@@ -258,6 +294,12 @@ create table if not exists cgm_private.quarantined_connections (
 create index if not exists quarantined_connections_person_id_idx on cgm_private.quarantined_connections (person_id);
 alter table cgm_private.quarantined_connections enable row level security;
 
+do $$
+begin
+  perform cgm_private.close_schema('cgm_private');
+end
+$$;
+
 -- A label more or less than these four is a decision for people: the host's client fails on unknown labels.
 do $$
 begin
@@ -314,10 +356,10 @@ begin
          ) as kept_id
     from public.cgm_connections c
     left join cgm_private.provider_aliases a
-           on a.alias = btrim(regexp_replace(lower(c.provider collate "C"), '[\s\u00a0\u2000-\u200b\u202f\u3000\ufeff]+', ' ', 'g'));
+           on a.alias = btrim(regexp_replace(lower(c.provider collate "C"), E'[[:space:]\\u00a0\\u2000-\\u200b\\u202f\\u3000\\ufeff]+', ' ', 'g'));
   get diagnostics count_before = row_count;
 
-  select string_agg(format('%s (%L)', t.id, t.original), ', ' order by t.id)
+  select cgm_private.first_of(array_agg(format('%s (%L)', t.id, t.original) order by t.id))
     into what
     from pg_temp.cgm_conversion t
    where t.provider is null;
@@ -344,7 +386,7 @@ begin
      group by o.oid, o.conrelid
   loop
     execute format(
-      'select string_agg(distinct a.id, '', '') from pg_temp.cgm_aside a join public.cgm_connections c on c.id = a.id'
+      'select cgm_private.first_of(array_agg(distinct a.id)) from pg_temp.cgm_aside a join public.cgm_connections c on c.id = a.id'
       ' join %s x on %s', w.on_table, w.same_row) into what;
     if what is not null then
       raise exception 'table % has rows of connections that would be put aside: %', w.on_table, what
@@ -352,7 +394,7 @@ begin
     end if;
   end loop;
 
-  select string_agg(a.id, ', ') into what
+  select cgm_private.first_of(array_agg(a.id order by a.id)) into what
     from pg_temp.cgm_aside a join cgm_private.quarantined_connections q on q.id = a.id;
   if what is not null then
     raise exception 'other connections of these ids are in quarantine: %', what
@@ -375,7 +417,8 @@ begin
   insert into cgm_private.quarantined_connections (id, person_id, connection, reading_ids, reason, kept_id)
   select c.id,
          c.person_id,
-         to_jsonb(c),
+         -- No key says NULL, which a null of JSON could not.
+         to_jsonb(c) - case when c.metadata is null then 'metadata' else '' end,
          coalesce((select array_agg(r.id order by r.id)
                      from public.glucose_readings r
                     where r.cgm_connection_id = c.id), '{}'),
@@ -433,6 +476,7 @@ begin
                          where r.cgm_connection_id is not distinct from case when not a.unknown then a.kept_id end) then
     raise exception 'the readings of quarantined connections did not come to where they belong';
   end if;
+  comment on table cgm_private.quarantined_connections is 'provider was text';
   if count_aside > 0 then
     raise notice '% connections kept, % put aside in cgm_private.quarantined_connections', count_kept, count_aside;
   end if;

@@ -1,4 +1,6 @@
 set local lock_timeout = '5s';
+set local standard_conforming_strings = on;
+set local quote_all_identifiers = off;
 
 -- The service's own memory. Every table: row-level security on, policies and grants in the next file, an index for each
 -- foreign key. Columns named sealed_* or *_token hold sealed text only; an absent one is ''.

@@ -1,4 +1,6 @@
 set local lock_timeout = '5s';
+set local standard_conforming_strings = on;
+set local quote_all_identifiers = off;
 
 -- Who may do what. cgm_request acts for a person (with the verified claims in the transaction), cgm_worker for the
 -- service. Row-level security chooses rows, grants choose columns; tokens are granted to cgm_worker and service_role only.
@@ -124,7 +126,8 @@ begin
                  from pg_catalog.pg_proc p
                 where p.oid = to_regprocedure(e.name))
              when 'trigger' then (
-               select concat_ws(' ', pg_catalog.pg_get_triggerdef(t.oid), case when t.tgenabled = 'D' then '(disabled)' end)
+               select concat_ws(' ', pg_catalog.pg_get_triggerdef(t.oid),
+                        case t.tgenabled when 'D' then '(disabled)' when 'R' then '(replica)' when 'A' then '(always)' end)
                  from pg_catalog.pg_trigger t
                 where t.tgrelid = to_regclass(e.on_table) and quote_ident(t.tgname) = e.name)
              when 'policy' then (
@@ -201,13 +204,64 @@ begin
 end
 $$;
 
--- Schemas.
+-- updated_at has no default in the host's schema, and may not get one: plain SQL is helped by a trigger.
+create or replace function cgm_private.touch_updated_at()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    new.updated_at := coalesce(new.updated_at, now() at time zone 'UTC');
+  elsif new.updated_at is null or new.updated_at = old.updated_at then
+    new.updated_at := now() at time zone 'UTC';
+  end if;
+  return new;
+end
+$$;
+
+create or replace trigger cgm_connections_updated_at
+  before insert or update on public.cgm_connections
+  for each row
+  execute function cgm_private.touch_updated_at();
+
+-- A reading may name a connection of its own person only. Foreign and missing ids give the same error, so that nobody can
+-- tell existing ids from others. Runs with its owner's rights: the caller need not see the connections.
+-- Row by row and before: after the statement the foreign key would have answered first, and only for missing ids.
+create or replace function cgm_private.check_reading_connection()
+returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+  -- A person's id is changing: the cascades reach readings and connections one after the other.
+  if tg_op = 'UPDATE' and pg_trigger_depth() > 1 and new.cgm_connection_id = old.cgm_connection_id then
+    return new;
+  end if;
+  if not exists (
+    select from public.cgm_connections c where c.id = new.cgm_connection_id and c.person_id = new.person_id
+  ) then
+    raise exception 'a reading may only name a connection of its own person'
+      using errcode = 'check_violation', constraint = 'glucose_readings_own_connection', table = 'glucose_readings';
+  end if;
+  return new;
+end
+$$;
+
+create or replace trigger glucose_readings_own_connection
+  before insert or update of cgm_connection_id, person_id on public.glucose_readings
+  for each row
+  when (new.cgm_connection_id is not null)
+  execute function cgm_private.check_reading_connection();
+
+-- Schemas. What is granted in ours is exactly what follows.
 do $$
 declare
   s text;
   r text;
 begin
-  revoke all on schema cgm_private from public;
+  perform cgm_private.close_schema('cgm_private', 'cgm_request', 'cgm_worker');
   grant usage on schema cgm_private to cgm_request, cgm_worker;
   foreach s in array array['public', 'auth'] loop
     foreach r in array array['cgm_request', 'cgm_worker'] loop
@@ -219,6 +273,8 @@ begin
   end loop;
 end
 $$;
+
+revoke all on public."Person", public.cgm_connections, public.glucose_readings from cgm_request, cgm_worker;
 
 -- Persons: who owns whom, nothing else.
 grant select (id, "ownerId") on public."Person" to cgm_request, cgm_worker;
@@ -369,59 +425,6 @@ grant
           windows_done, history_start, history_done_at, last_daily_scan_at, last_weekly_scan_at, refresh_until, generation,
           connected_at, created_at, updated_at)
 on cgm_private.sync_state to cgm_request;
-
--- updated_at has no default in the host's schema, and may not get one: plain SQL is helped by a trigger.
-create or replace function cgm_private.touch_updated_at()
-returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-  if tg_op = 'INSERT' then
-    new.updated_at := coalesce(new.updated_at, now() at time zone 'UTC');
-  elsif new.updated_at is null or new.updated_at = old.updated_at then
-    new.updated_at := now() at time zone 'UTC';
-  end if;
-  return new;
-end
-$$;
-revoke all on function cgm_private.touch_updated_at() from public;
-
-create or replace trigger cgm_connections_updated_at
-  before insert or update on public.cgm_connections
-  for each row
-  execute function cgm_private.touch_updated_at();
-
--- A reading may name a connection of its own person only. Foreign and missing ids give the same error, so that nobody can
--- tell existing ids from others. Runs with its owner's rights: the caller need not see the connections.
--- Row by row and before: after the statement the foreign key would have answered first, and only for missing ids.
-create or replace function cgm_private.check_reading_connection()
-returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-  -- A person's id is changing: the cascades reach readings and connections one after the other.
-  if tg_op = 'UPDATE' and pg_trigger_depth() > 1 and new.cgm_connection_id = old.cgm_connection_id then
-    return new;
-  end if;
-  if not exists (
-    select from public.cgm_connections c where c.id = new.cgm_connection_id and c.person_id = new.person_id
-  ) then
-    raise exception 'a reading may only name a connection of its own person'
-      using errcode = 'check_violation', constraint = 'glucose_readings_own_connection', table = 'glucose_readings';
-  end if;
-  return new;
-end
-$$;
-revoke all on function cgm_private.check_reading_connection() from public;
-
-create or replace trigger glucose_readings_own_connection
-  before insert or update of cgm_connection_id, person_id on public.glucose_readings
-  for each row
-  when (new.cgm_connection_id is not null)
-  execute function cgm_private.check_reading_connection();
 
 -- The service asks whether all migrations are in.
 do $$

@@ -1,4 +1,6 @@
 set local lock_timeout = '5s';
+set local standard_conforming_strings = on;
+set local quote_all_identifiers = off;
 
 -- The job engine's own tables (PgQueuer 1.6.0, durable), as the engine prints them, made once. Guarded by grants alone:
 -- row-level security would break enqueueing. They are there as the engine made them, or not at all: a part of them, or
@@ -90,7 +92,8 @@ begin
                  from pg_catalog.pg_proc p
                 where p.oid = to_regprocedure(e.name))
              when 'trigger' then (
-               select pg_catalog.pg_get_triggerdef(t.oid)
+               select concat_ws(' ', pg_catalog.pg_get_triggerdef(t.oid),
+                        case t.tgenabled when 'D' then '(disabled)' when 'R' then '(replica)' when 'A' then '(always)' end)
                  from pg_catalog.pg_trigger t
                 where t.tgrelid = to_regclass(e.on_table) and quote_ident(t.tgname) = e.name)
              when 'table' then
@@ -251,9 +254,11 @@ begin
 end
 $migration$;
 
-revoke all on schema cgm_jobs from public;
-revoke all on all tables in schema cgm_jobs from public;
-revoke all on all functions in schema cgm_jobs from public;
+do $$
+begin
+  perform cgm_private.close_schema('cgm_jobs', 'cgm_request', 'cgm_worker');
+end
+$$;
 grant usage on schema cgm_jobs to cgm_worker;
 grant all on all tables in schema cgm_jobs to cgm_worker;
 grant all on all sequences in schema cgm_jobs to cgm_worker;

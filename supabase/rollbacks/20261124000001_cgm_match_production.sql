@@ -3,9 +3,11 @@ set local lock_timeout = '5s';
 -- Takes back the conversion of provider, by hand, with the service stopped:
 --   psql --set ON_ERROR_STOP=1 --single-transaction --file supabase/rollbacks/20261124000001_cgm_match_production.sql
 -- provider is text again in its first spelling, quarantined connections are back with their readings, and the row of the
--- history is gone. The rest of the migration only adds (metadata, indexes, the enum's type, schema cgm_private) and stays.
--- Where something would be lost, it stops and nothing is changed. Forward again: evercgm db migrate, or, because newer
--- versions are recorded, supabase db push --include-all.
+-- history is gone. What the migrations added stays (metadata, indexes, the enum's type, schema cgm_private), and what the
+-- access migration took away stays away: grants of the API's roles, and the first form of the four policies.
+-- Where something would be lost, or nothing was converted, it stops and nothing is changed. (A column of type json that
+-- the host app added comes back to quarantined rows without white space and doubled keys.) Forward again: evercgm db
+-- migrate, or, because newer versions are recorded, supabase db push --include-all.
 do $$
 declare
   columns text;
@@ -33,6 +35,9 @@ begin
     raise notice 'provider is text already: nothing to take back';
     return;
   end if;
+  if obj_description('cgm_private.quarantined_connections'::regclass, 'pg_class') is distinct from 'provider was text' then
+    raise exception 'provider was an enum before the migration: nothing was converted, and nothing is to be taken back';
+  end if;
   if row_security_active('public.cgm_connections') or row_security_active('public.glucose_readings')
      or row_security_active('cgm_private.quarantined_connections') then
     raise exception 'row-level security hides rows from role %, so that rows would be lost', current_user
@@ -45,14 +50,14 @@ begin
   end if;
 
   -- What would be lost.
-  select string_agg(q.id, ', ' order by q.id) into what
+  select cgm_private.first_of(array_agg(q.id order by q.id)) into what
     from cgm_private.quarantined_connections q
     join public.cgm_connections c on c.id = q.id;
   if what is not null then
     raise exception 'quarantined connections would replace others of the same id: %', what;
   end if;
 
-  select string_agg(distinct format('%s (%s)', q.id, k.key), ', ') into what
+  select cgm_private.first_of(array_agg(distinct format('%s (%s)', q.id, k.key))) into what
     from cgm_private.quarantined_connections q
    cross join jsonb_each(q.connection) as k (key, value)
    where k.value <> 'null'
@@ -63,7 +68,17 @@ begin
     raise exception 'cgm_connections no longer has a column for values of quarantined connections: %', what;
   end if;
 
-  select string_agg(format('%s of %s is linked to %s', r.id, q.id, r.cgm_connection_id), ', ' order by r.id) into what
+  select cgm_private.first_of(array_agg(format('%s of %s', r.id, q.id) order by r.id)) into what
+    from cgm_private.quarantined_connections q
+   cross join unnest(q.reading_ids) as i (id)
+    join public.glucose_readings r on r.id = i.id
+   where r.person_id <> q.person_id;
+  if what is not null then
+    raise exception 'readings of quarantined connections belong to other persons now: %', what;
+  end if;
+
+  select cgm_private.first_of(array_agg(format('%s of %s is linked to %s', r.id, q.id, r.cgm_connection_id) order by r.id))
+    into what
     from cgm_private.quarantined_connections q
    cross join unnest(q.reading_ids) as i (id)
     join public.glucose_readings r on r.id = i.id
@@ -80,7 +95,7 @@ begin
     union all
     select q.id, q.person_id, q.connection ->> 'provider' from cgm_private.quarantined_connections q
   )
-  select string_agg(format('%s of person %s', s.ids, s.person_id), '; ') into what
+  select cgm_private.first_of(array_agg(format('%s of person %s', s.ids, s.person_id))) into what
     from (select string_agg(id, ' and ' order by id) as ids, person_id
             from spelled group by person_id, provider having count(*) > 1) as s;
   if what is not null then
@@ -120,8 +135,13 @@ begin
            where jsonb_typeof(x.metadata -> 'providerOriginal') = 'string') as m
    where c.id = m.id;
 
-  -- Rows come back by name: columns that the host added since get their default, generated ones make themselves.
-  for w in select q.id, q.connection from cgm_private.quarantined_connections q order by q.id loop
+  -- Rows come back by name: columns that the host added since get their default, generated ones make themselves. A person's
+  -- id may have changed since, and the copy does not know it.
+  for w in
+    select q.id, q.connection || jsonb_build_object('person_id', q.person_id) as connection
+      from cgm_private.quarantined_connections q
+     order by q.id
+  loop
     select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
       from pg_catalog.pg_attribute a
      where a.attrelid = 'public.cgm_connections'::regclass and a.attnum > 0 and not a.attisdropped
@@ -130,6 +150,9 @@ begin
       'insert into public.cgm_connections (%1$s) overriding system value'
       ' select %1$s from jsonb_populate_record(null::public.cgm_connections, $1)', columns)
       using w.connection;
+    if w.connection -> 'metadata' = 'null' then
+      update public.cgm_connections c set metadata = 'null' where c.id = w.id;
+    end if;
   end loop;
 
   update public.glucose_readings r
@@ -146,6 +169,7 @@ begin
     raise exception 'the readings of quarantined connections did not come back to them';
   end if;
   delete from cgm_private.quarantined_connections;
+  comment on table cgm_private.quarantined_connections is null;
   select count(*) into count_back from public.cgm_connections;
   if count_back <> count_before + count_aside then
     raise exception 'connections % are not those before % and those back %', count_back, count_before, count_aside;

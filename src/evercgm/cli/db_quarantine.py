@@ -11,6 +11,7 @@ import typer
 from evercgm.cli.db_target import EnvironmentName, Target, reading_target
 from evercgm.core.errors import BadInput
 from evercgm.storage.schema.quarantine import PutBack, Quarantined, let_go, list_quarantined, look_up, put_back
+from evercgm.storage.schema.told import as_word
 
 quarantine_app = typer.Typer(
     help="Connections that a migration put aside: their provider was unknown, or spelt twice.", no_args_is_help=True
@@ -65,7 +66,7 @@ def _discard(target: Target, connection_id: str, *, yes: bool) -> Quarantined:
 
 def _loss(aside: Quarantined) -> str:
     links = (
-        f"its readings stay with {aside.kept_id}"
+        f"its readings stay with {as_word(aside.kept_id or '')}"
         if aside.reason == "second_spelling"
         else f"its {aside.readings} readings stay, but nothing knows any more that they were its own"
     )
@@ -73,17 +74,17 @@ def _loss(aside: Quarantined) -> str:
 
 
 def _line(one: Quarantined) -> str:
-    """The spelling in quotes, so that blanks and control characters show."""
-    reason = REASONS[one.reason].format(kept_id=one.kept_id)
+    """The spelling in quotes, so that blanks and control characters show; ids where they have such."""
+    reason = REASONS[one.reason].format(kept_id=as_word(one.kept_id or ""))
     return (
-        f"{one.id}  person {one.person_id}  provider {json.dumps(one.spelling)}  {one.readings} readings  "
-        f"since {_utc(one)}  {reason}"
+        f"{as_word(one.id)}  person {as_word(one.person_id)}  provider {json.dumps(one.spelling)}  "
+        f"{one.readings} readings  since {_utc(one)}  {reason}"
     )
 
 
 def _told(result: PutBack) -> str:
     elsewhere = f"; {result.elsewhere} stay with another connection" if result.elsewhere else ""
-    return f"{result.id} is a {result.provider} connection again, with {result.linked} readings{elsewhere}."
+    return f"{as_word(result.id)} is a {result.provider} connection again, with {result.linked} readings{elsewhere}."
 
 
 def _as_json(one: Quarantined) -> dict[str, object]:

@@ -21,7 +21,7 @@ from evercgm.storage.schema.migration_files import migrations
 
 # What the second file makes before it compares: its schema, and in it what it compares with. (Roles belong to the whole
 # server, and a snapshot tells of them where that schema is.)
-MADE_FIRST = ("cgm_private.other_form", "cgm_private.users_of_provider")
+MADE_FIRST = tuple(f"cgm_private.{name}" for name in ("close_schema", "first_of", "other_form", "users_of_provider"))
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,23 @@ async def test_a_person_gets_one_connection_of_a_provider_back(staging: Any) -> 
         await put_back(staging.admin_dsn, SETTING, "conn-b3", "abbott")
 
 
+RENAMED = """update "Person" set id = 'person-robert' where id = 'person-bob'"""
+DORA_TAKES_THE_ID = """
+delete from glucose_readings where id = 'r-08';
+insert into "Person" values ('person-bob', 'd0000000-0000-4000-8000-00000000000d')
+"""
+
+
+@pytest.mark.parametrize("taken", ["", DORA_TAKES_THE_ID], ids=["the id is gone", "another person has the id now"])
+async def test_what_is_aside_goes_with_its_person_when_their_id_changes(staging: Any, taken: str) -> None:
+    run(staging.admin_dsn, RENAMED, *filter(None, [taken]))
+
+    result = await put_back(staging.admin_dsn, SETTING, "conn-b2", "medtronic")
+
+    assert result.person_id == "person-robert"
+    assert rows(staging.admin_dsn, "select person_id from cgm_connections where id = 'conn-b2'") == [("person-robert",)]
+
+
 async def test_the_rollback_finds_what_was_put_back(staging: Any) -> None:
     await put_back(staging.admin_dsn, SETTING, "conn-b2", "abbott")
 
@@ -200,6 +217,22 @@ async def test_a_database_that_is_not_migrated_or_a_role_without_rights_is_told(
         await list_quarantined(make_empty_database().owner_dsn, SETTING)
     with pytest.raises(SettingsError, match="its role may not see the quarantine"):
         await list_quarantined(staging.owner_dsn, SETTING)
+
+
+async def test_a_list_with_forged_ids_keeps_one_line_a_connection(staging: Any) -> None:
+    forged = r"E'conn-b3\x1b[2J\nconn-zz person nobody'"
+    run(
+        staging.admin_dsn,
+        f"update cgm_private.quarantined_connections set id = {forged} where id = 'conn-b3'",
+        "update cgm_private.quarantined_connections set kept_id = E'conn-a1\r\u009b' where id = 'conn-a2'",
+        """update "Person" set id = E'person-bob\u2028' where id = 'person-bob'""",
+    )
+
+    told = quarantine(staging.admin_dsn, "list")
+
+    assert len(told.stdout.splitlines()) == 4
+    assert all(line.isprintable() for line in told.stdout.split("\n"))
+    assert "'conn-b3\\x1b[2J\\nconn-zz person nobody'  person 'person-bob\\u2028'" in told.stdout
 
 
 async def test_an_id_is_a_value_and_never_a_piece_of_sql(staging: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 from by_hand import QUARANTINED, ROLLBACK, VERSIONS, held, rows, run, run_as_one, run_as_psql, speak
+from starts import snapshot_of
 from verify_worlds import load
 
 from evercgm.storage.schema.migrate import migrate
@@ -17,10 +18,13 @@ METADATA = (
     """update public.cgm_connections set metadata = '{"region": "eu", "deep": {"keep": [1]}}' where id = 'conn-a1'""",
     """update public.cgm_connections set metadata = '{"region": "us"}' where id = 'conn-a3'""",
     "update public.cgm_connections set metadata = '{}' where id = 'conn-k1'",
-    "update public.cgm_connections set metadata = 'null' where id = 'conn-k2'",
+    "update public.cgm_connections set metadata = 'null' where id in ('conn-k2', 'conn-b3')",
     """update public.cgm_connections set metadata = '{"providerOriginal": "hers", "a": 1}' where id = 'conn-c1'""",
     """update public.cgm_connections set metadata = '["a list"]' where id = 'conn-b2'""",
 )
+
+# As a row's JSON, NULL and a null of JSON look the same.
+NULLS = "select id from public.cgm_connections where metadata is null order by id"
 
 
 @pytest.fixture
@@ -72,14 +76,28 @@ async def test_metadata_and_times_come_back_under_any_time_zone_and_date_style(
     staging: Any, time_zone: str, date_style: str
 ) -> None:
     run(staging.admin_dsn, *METADATA)
-    before = held(staging.admin_dsn)
+    before = [*held(staging.admin_dsn), rows(staging.admin_dsn, NULLS)]
     speak(staging.admin_dsn, staging.name, time_zone, date_style)
     await migrate(staging.admin_dsn, unknown="quarantine")
     speak(staging.admin_dsn, staging.name, "UTC", "ISO, YMD")
 
     run_as_psql(staging.admin_dsn, ROLLBACK)
 
-    assert held(staging.admin_dsn) == before
+    assert [*held(staging.admin_dsn), rows(staging.admin_dsn, NULLS)] == before
+
+
+async def test_what_is_aside_comes_back_to_its_person_whose_id_has_changed(staging: Any) -> None:
+    await migrate(staging.admin_dsn, unknown="quarantine")
+    run(
+        staging.admin_dsn,
+        """update "Person" set id = 'person-robert' where id = 'person-bob'""",
+        """insert into "Person" values ('person-bob', 'd0000000-0000-4000-8000-00000000000d')""",
+    )
+
+    run_as_one(staging.admin_dsn, ROLLBACK)
+
+    owners = "select id, person_id from cgm_connections where id like 'conn-b%' order by id"
+    assert rows(staging.admin_dsn, owners) == [(f"conn-b{n}", "person-robert") for n in (1, 2, 3)]
 
 
 async def test_keys_that_were_added_to_metadata_since_stay(staging: Any) -> None:
@@ -137,6 +155,10 @@ REFUSED = {
            values ('conn-new', 'person-alice', 'dexcom', '', '', now())""",
         "conn-a2 and conn-new of person person-alice",
     ),
+    "a reading belongs to another person now": (
+        "update glucose_readings set person_id = 'person-dora' where id = 'r-08'",
+        "readings of quarantined connections belong to other persons now: r-08 of conn-b2",
+    ),
     "a column is gone": (
         "alter table cgm_connections drop column device_id",
         r"no longer has a column for values of quarantined connections: conn-a2 \(device_id\)",
@@ -154,6 +176,20 @@ REFUSED = {
         "row-level security hides rows",
     ),
 }
+
+
+async def test_where_nothing_was_converted_there_is_nothing_to_take_back(
+    make_empty_database: Any, shared_dir: Path
+) -> None:
+    fresh = make_empty_database()
+    load(fresh.admin_dsn, shared_dir / "database/production.sql")
+    await migrate(fresh.admin_dsn)
+    before = await snapshot_of(fresh.admin_dsn)
+
+    with pytest.raises(psycopg.Error, match="provider was an enum before the migration"):
+        run_as_psql(fresh.admin_dsn, ROLLBACK)
+
+    assert await snapshot_of(fresh.admin_dsn) == before
 
 
 @pytest.mark.parametrize("case", list(REFUSED))

@@ -42,10 +42,15 @@ _SEPARATORS = {
 
 @asynccontextmanager
 async def reading(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
-    """A (sub)transaction in which every name is printed with its schema; the old search_path comes back after it."""
+    """A (sub)transaction in which every name is printed with its schema, and in quotes only where it needs them.
+
+    The old search_path comes back after it.
+    """
     async with connection.transaction():
         row = await (await connection.execute("select current_setting('search_path')")).fetchone()
-        await connection.execute("select set_config('search_path', '', true)")
+        await connection.execute(
+            "select set_config('search_path', '', true), set_config('quote_all_identifiers', 'off', true)"
+        )
         yield
         old = next(iter(row.values())) if isinstance(row, dict) else row[0] if row else ""
         await connection.execute("select set_config('search_path', %s, true)", [old])
@@ -96,6 +101,12 @@ async def read_history(connection: AsyncConnection[Any]) -> tuple[dict[str, str]
         return None, readable is False
     await cursor.execute(QUERIES["history"].encode())
     return {one["version"]: one["name"] for one in await cursor.fetchall()}, False
+
+
+async def has_service_role(connection: AsyncConnection[Any]) -> bool:
+    """Whether the server has Supabase's role of this name."""
+    row = await (await connection.execute(QUERIES["has_service_role"].encode())).fetchone()
+    return bool(row and row[0])
 
 
 async def _read_server(connection: AsyncConnection[Any]) -> tuple[str, str]:

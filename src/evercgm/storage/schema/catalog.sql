@@ -121,7 +121,7 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
        quote_ident(t.tgname) as name,
        concat_ws(' ',
          pg_catalog.pg_get_triggerdef(t.oid),
-         case when t.tgenabled = 'D' then '(disabled)' end) as definition
+         case t.tgenabled when 'D' then '(disabled)' when 'R' then '(replica)' when 'A' then '(always)' end) as definition
   from pg_catalog.pg_trigger t
   join pg_catalog.pg_class c on c.oid = t.tgrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -233,6 +233,10 @@ select has_schema_privilege(n.oid, 'usage')
 select version, coalesce(name, '') as name
   from supabase_migrations.schema_migrations
  order by version;
+
+-- name: has_service_role
+-- whether there is one to be granted something
+select to_regrole('service_role') is not null as there;
 
 -- name: server
 -- its version, and what kind of role owns the connections (its name is the project's own matter)

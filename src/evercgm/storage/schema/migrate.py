@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 
-from evercgm.storage.schema.catalog import read_history, read_snapshot
+from evercgm.storage.schema.api_rights import loose_rights
+from evercgm.storage.schema.catalog import has_service_role, read_history, read_snapshot
 from evercgm.storage.schema.migration_files import Migration, MigrationError, migrations
 from evercgm.storage.schema.plan import Step, step_of
 from evercgm.storage.schema.preview import (
@@ -25,6 +26,7 @@ from evercgm.storage.schema.preview import (
 )
 from evercgm.storage.schema.reach import reached_to_migrate, refusal
 from evercgm.storage.schema.snapshot import Snapshot
+from evercgm.storage.schema.told import as_line, is_ours, may_be_told
 
 SETTING = "MIGRATION_DATABASE_URL"
 _LOCK = 0x6576657263676D  # "evercgm": one runner at a time in a database
@@ -40,10 +42,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A migration that this run recorded; ``existed``: its objects were there, the record was missing.
+    """A migration that this run applied; ``existed``: its objects were there, the record was missing.
 
     ``notices``: what the file had to say, counts of the conversion among it. ``put_aside``: connections that it
-    put into quarantine.
+    put into quarantine. ``regranted``: why it ran although it was recorded, the grants that it set again.
     """
 
     version: str
@@ -51,6 +53,7 @@ class Applied:
     existed: bool
     notices: tuple[str, ...] = ()
     put_aside: int = 0
+    regranted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Plan:
         return bool(self.obstacles) or any(step.action == "stop" for step in self.steps)
 
 
-async def plan(dsn: str, *, unknown: Unknown = "abort", setting: str = SETTING) -> Plan:
+async def plan(dsn: str, *, unknown: Unknown = "abort", compat: bool = False, setting: str = SETTING) -> Plan:
     """What ``migrate`` would do; changes nothing, and locks nothing that others need.
 
     Raises SettingsError as ``migrate`` does.
@@ -83,8 +86,7 @@ async def plan(dsn: str, *, unknown: Unknown = "abort", setting: str = SETTING) 
             await connection.execute(
                 "select set_config('lock_timeout', '5s', true), set_config('search_path', '', true)"
             )
-            snapshot = await read_snapshot(connection)
-            steps = _steps(snapshot)
+            snapshot, steps = await _look(connection, compat)
             spellings, obstacles = await look_ahead(connection, snapshot.entries, steps, unknown)
     own = {migration.version for migration in migrations()}
     foreign = tuple((version, name) for version, name in (snapshot.history or {}).items() if version not in own)
@@ -99,7 +101,7 @@ async def migrate(
     report: Report = lambda _: None,
     setting: str = SETTING,
 ) -> list[Applied]:
-    """Apply what is missing as the role of ``dsn``; answers what this run recorded.
+    """Apply what is missing as the role of ``dsn``; answers what this run applied.
 
     ``unknown``: what happens to connections whose provider no alias names. ``compat``: keep the grants of the
     first form. ``setting``: what holds the DSN, for messages. Raises MigrationError (the files before the failed
@@ -108,8 +110,9 @@ async def migrate(
     """
     applied: list[Applied] = []
     async with reached_to_migrate(dsn, setting) as connection, _said(connection) as notices:
-        snapshot = await read_snapshot(connection)
-        steps = _steps(snapshot)
+        async with connection.transaction():
+            await _take_lock(connection, report)
+            snapshot, steps = await _look(connection, compat)
         _stop_before(snapshot, steps)
         for migration, step in zip(migrations(), steps, strict=True):
             if step.action == "nothing":
@@ -121,23 +124,25 @@ async def migrate(
                 raise MigrationError(_explain(migration, error)) from error
             if result is not None:
                 applied.append(replace(result, notices=tuple(notices)))
-                report("\n".join([_told(result), *(f"  {notice}" for notice in notices)]))
+                report("\n".join([_told(result), *(f"  {line}" for line in (*result.regranted, *notices))]))
     return applied
 
 
 def _told(applied: Applied) -> str:
     what = "already existed, recorded" if applied.existed else "applied"
+    if applied.regranted:
+        what = "recorded already; these grants were not as it sets them, and are now"
     return f"{applied.version} {applied.name}: {what}"
 
 
 @asynccontextmanager
 async def _said(connection: AsyncConnection[Any]) -> AsyncIterator[list[str]]:
-    """Collects what files say by RAISE, and the server's warnings; not its "already exists, skipping"."""
+    """Collects what our files say, and the server's warnings; not "already exists, skipping", nor what others say."""
     said: list[str] = []
 
     def hear(notice: psycopg.errors.Diagnostic) -> None:
-        if notice.source_function == "exec_stmt_raise" or notice.severity_nonlocalized == "WARNING":
-            said.append(notice.message_primary or "")
+        if is_ours(notice) or (notice.severity_nonlocalized == "WARNING" and may_be_told(notice)):
+            said.append(as_line(notice.message_primary or ""))
 
     connection.add_notice_handler(hear)
     yield said
@@ -150,8 +155,16 @@ async def pending(connection: AsyncConnection[Any]) -> list[str]:
     return [migration.version for migration in migrations() if migration.version not in recorded]
 
 
-def _steps(snapshot: Snapshot) -> tuple[Step, ...]:
-    return tuple(step_of(one.version, one.name, snapshot.entries, snapshot.history or {}) for one in migrations())
+async def _look(connection: AsyncConnection[Any], compat: bool) -> tuple[Snapshot, tuple[Step, ...]]:
+    """The shape, and how it stands to each migration. A history that may not be read was refused before."""
+    snapshot = await read_snapshot(connection)
+    service_role = await has_service_role(connection)
+    rights = loose_rights(snapshot.entries, compat=compat, service_role=service_role)
+    recorded = snapshot.history or {}
+    steps = (
+        step_of(one.version, one.name, snapshot.entries, recorded, rights.get(one.version, ())) for one in migrations()
+    )
+    return snapshot, tuple(steps)
 
 
 def _stop_before(snapshot: Snapshot, steps: tuple[Step, ...]) -> None:
@@ -173,7 +186,7 @@ async def _apply(
 ) -> Applied | None:
     async with connection.transaction():
         await _take_lock(connection, report)
-        before = await _step(connection, migration)
+        before = await _step(connection, migration, compat)
         if before.action == "nothing":
             return None
         if before.action == "stop":
@@ -182,15 +195,20 @@ async def _apply(
             "select set_config('cgm.unknown', %s, true), set_config('cgm.compat', %s, true)",
             [unknown, "on" if compat else "off"],
         )
-        await connection.execute(_MAKE_HISTORY)
+        if not before.recorded:
+            await _make_history(connection)
         aside = await count_aside(connection)
         await connection.execute(migration.text().encode())
-        await _record(connection, migration)
-        after = await _step(connection, migration)
+        if not before.recorded:
+            await _record(connection, migration)
+        after = await _step(connection, migration, compat)
         if after.action != "nothing":
             raise MigrationError(_in_the_way(migration, after))
         aside = await count_aside(connection) - aside
-        return Applied(migration.version, migration.name, before.action == "adopt", put_aside=aside)
+        regranted = tuple(before.reasons()) if before.recorded else ()
+        return Applied(
+            migration.version, migration.name, before.action == "adopt", put_aside=aside, regranted=regranted
+        )
 
 
 async def _take_lock(connection: AsyncConnection[Any], report: Report) -> None:
@@ -199,12 +217,22 @@ async def _take_lock(connection: AsyncConnection[Any], report: Report) -> None:
         return
     report("another migration is running: waiting for it")
     await connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_PATIENCE])
-    await connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+    try:
+        await connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
+    except psycopg.errors.LockNotAvailable:
+        raise MigrationError(f"another migration has not ended in {_LOCK_PATIENCE}: try again when it has") from None
 
 
-async def _step(connection: AsyncConnection[Any], migration: Migration) -> Step:
-    snapshot = await read_snapshot(connection)
-    return step_of(migration.version, migration.name, snapshot.entries, snapshot.history or {})
+async def _step(connection: AsyncConnection[Any], migration: Migration, compat: bool) -> Step:
+    _, steps = await _look(connection, compat)
+    return next(step for step in steps if step.version == migration.version)
+
+
+async def _make_history(connection: AsyncConnection[Any]) -> None:
+    """Not where it is there: IF NOT EXISTS asks for the right to make it all the same."""
+    row = await (await connection.execute("select to_regclass('supabase_migrations.schema_migrations')")).fetchone()
+    if row is None or row[0] is None:
+        await connection.execute(_MAKE_HISTORY)
 
 
 async def _record(connection: AsyncConnection[Any], migration: Migration) -> None:
@@ -215,7 +243,7 @@ async def _record(connection: AsyncConnection[Any], migration: Migration) -> Non
 
 
 def _drifted(step: Step) -> str:
-    reasons = "; ".join(step.reasons())
+    reasons = as_line("; ".join(step.reasons()))
     return (
         f"{step.version}_{step.name} is recorded as applied, but the database differs from what it made: {reasons}. "
         "Nothing was changed. See: evercgm db drift, evercgm db verify"
@@ -223,12 +251,10 @@ def _drifted(step: Step) -> str:
 
 
 def _in_the_way(migration: Migration, step: Step) -> str:
-    return f"{migration.path.name}: objects stand in the way: {'; '.join(step.reasons())}. Nothing was changed"
+    return f"{migration.path.name}: objects stand in the way: {as_line('; '.join(step.reasons()))}. Nothing was changed"
 
 
 def _explain(migration: Migration, error: psycopg.Error) -> str:
     """The server's own sentence and advice; its details may hold rows, and are not repeated."""
-    advice = error.diag.message_hint
-    if isinstance(error, psycopg.errors.LockNotAvailable):
-        advice = "another session uses these tables: try again"
+    advice = as_line(error.diag.message_hint or "") if may_be_told(error.diag) else ""
     return f"{migration.path.name}: {refusal(error)}{f' ({advice})' if advice else ''}. Nothing of this file was kept"

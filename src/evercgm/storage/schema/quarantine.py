@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from evercgm.core.errors import BadInput, EvercgmError, SettingsError
 from evercgm.storage.database import Row, load_queries
 from evercgm.storage.schema.reach import reached
+from evercgm.storage.schema.told import as_word
 
 QUERIES = load_queries("schema/quarantine.sql")
 Reason = Literal["second_spelling", "unknown_provider"]
@@ -127,22 +128,24 @@ async def _refuse_what_is_in_the_way(cursor: AsyncCursor[Row], aside: Quarantine
     lost = await _rows(cursor, "lost_columns", id=aside.id)
     if lost:
         names = ", ".join(row["name"] for row in lost)
-        raise CannotResolve(f"cgm_connections no longer has a column for values of {aside.id}: {names}")
+        raise CannotResolve(f"cgm_connections no longer has a column for values of {as_word(aside.id)}: {names}")
     others = await _rows(cursor, "in_the_way", id=aside.id, person_id=aside.person_id, provider=provider)
     if others:
         raise CannotResolve(_in_the_way(aside, provider, others[0]["id"]))
 
 
 def _in_the_way(aside: Quarantined, provider: str, other: str) -> str:
+    own, other_id = as_word(aside.id), as_word(other)
     if other == aside.id:
-        return f"there is another connection with the id {aside.id} meanwhile"
+        return f"there is another connection with the id {own} meanwhile"
     if other == aside.kept_id:
         return (
-            f"{aside.id} is a second spelling ({aside.spelling!r}) of {other}, which was kept: its {aside.readings} "
+            f"{own} is a second spelling ({aside.spelling!r}) of {other_id}, which was kept: its {aside.readings} "
             f"readings are there, only its own tokens are here. If nobody needs these, delete them for good: "
-            f"evercgm db quarantine resolve {aside.id} --discard --yes"
+            f"evercgm db quarantine resolve {own} --discard --yes"
         )
-    return f"person {aside.person_id} has one of {provider} already ({other}), and may have one of each provider"
+    person = as_word(aside.person_id)
+    return f"person {person} has one of {provider} already ({other_id}), and may have one of each provider"
 
 
 async def _insert(cursor: AsyncCursor[Row], aside: Quarantined, provider: str) -> None:
@@ -153,7 +156,9 @@ async def _insert(cursor: AsyncCursor[Row], aside: Quarantined, provider: str) -
             sql.SQL(QUERIES["put_back"]).format(columns=columns), {"id": aside.id, "provider": provider}
         )
     except errors.UniqueViolation:
-        raise CannotResolve(f"another connection of person {aside.person_id} was made at this moment") from None
+        raise CannotResolve(
+            f"another connection of person {as_word(aside.person_id)} was made at this moment"
+        ) from None
 
 
 async def _forget(cursor: AsyncCursor[Row], aside: Quarantined, action: str, detail: Mapping[str, Any]) -> None:

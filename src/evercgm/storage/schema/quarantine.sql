@@ -69,8 +69,8 @@ where q.id = %(id)s
     where a.attrelid = 'public.cgm_connections'::regclass and a.attname = k.key and a.attnum > 0 and not a.attisdropped)
 
 -- name: put_back
--- The row under its provider. {columns} are those of "columns", as identifiers. The spelling is kept in metadata by the
--- rule of the conversion, so that its rollback finds it.
+-- The row under its provider, of the person who has it now: ids of persons may change. {columns} are those of "columns", as identifiers. The spelling is kept in metadata by the
+-- rule of the conversion, so that its rollback finds it; its absence among what is kept says NULL.
 insert into public.cgm_connections ({columns})
 overriding system value
 select {columns}
@@ -81,13 +81,14 @@ from (
   cross join lateral jsonb_populate_record(
     null::public.cgm_connections,
     q.connection || jsonb_build_object(
+      'person_id', q.person_id,
       'provider', %(provider)s::text,
       'metadata',
       case
         when was.spelling = %(provider)s then was.kept
         else jsonb_build_object('providerOriginal', was.spelling)
              || case
-                  when coalesce(was.kept, 'null') = 'null' then '{{}}'
+                  when was.kept is null then '{{}}'
                   when jsonb_typeof(was.kept) <> 'object' or was.kept = '{{}}'
                        or was.kept ?| array['providerOriginal', 'metadataOriginal']
                     then jsonb_build_object('metadataOriginal', was.kept)

@@ -12,10 +12,13 @@ from psycopg.rows import dict_row
 
 from evercgm.core.errors import EvercgmError, SettingsError
 from evercgm.storage.database import load_queries
+from evercgm.storage.schema.told import as_line, is_ours, may_be_told, place_of
 
 QUERIES = load_queries("schema/reach.sql")
 PATIENCE_S = 10
 _ROUNDS = 5
+# The driver reads times in this style only, and our SQL means what it says in these ways only, whatever the role's are.
+_WAYS = "set datestyle = 'ISO, MDY'; set standard_conforming_strings = on; set quote_all_identifiers = off"
 # What libpq says, in words for people. The rest of its text may hold hosts and users.
 _CAUSES = (
     (r"password authentication failed|no password supplied", "the role's name or its password is refused"),
@@ -59,17 +62,27 @@ async def reached(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]
         raise SettingsError(f"{setting}: {_cause(failure)}") from None
     async with connection:
         try:
-            # The driver reads times in this style only, whatever the server's is.
-            await connection.execute("set datestyle = 'ISO, MDY'")
+            await connection.execute(_WAYS)
             yield connection
         except psycopg.Error as failure:
             raise DatabaseFailed(f"{setting}: {refusal(failure)}") from None
 
 
 def refusal(failure: psycopg.Error) -> str:
-    """The server's own sentence; its details may hold rows, the driver's words hosts: neither is repeated."""
-    if failure.diag.message_primary:
-        return failure.diag.message_primary
+    """The server's own sentence; its details may hold rows, the driver's words hosts: neither is repeated.
+
+    Nor are the words of a function of the host app: the place and the code instead.
+    """
+    said = failure.diag
+    if isinstance(failure, psycopg.errors.LockNotAvailable) and not is_ours(said):
+        return "another session uses these tables (a migration, perhaps): try again when it has ended"
+    if said.message_primary and may_be_told(said):
+        return as_line(said.message_primary)
+    if said.message_primary:
+        return (
+            f"{place_of(said)} refused (SQLSTATE {said.sqlstate}, {type(failure).__name__}): its words may hold rows, "
+            "and stand in the server's log"
+        )
     if isinstance(failure, psycopg.OperationalError):
         return "the connection to the database was lost"
     return f"the database could not be used ({type(failure).__name__})"

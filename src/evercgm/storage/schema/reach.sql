@@ -11,6 +11,29 @@ select current_user::text as role,
              and not pg_has_role(c.relowner, 'usage')),
          case when not has_schema_privilege('public', 'create') then 'it may make nothing in schema public' end,
          case when not has_database_privilege(current_database(), 'create') then 'it may make no schema here' end,
+         -- The conversion of provider works with temporary tables.
+         case when not has_database_privilege(current_database(), 'temporary')
+                   and not exists (
+                     select from pg_catalog.pg_attribute a
+                       join pg_catalog.pg_class c on c.oid = a.attrelid
+                      where c.relnamespace = 'public'::regnamespace and c.relname = 'cgm_connections'
+                        and a.attname = 'provider' and a.atttypid <> 'text'::regtype)
+              then 'it may make no temporary tables here' end,
+         -- The history is asked of the catalog: to name it without the right to its schema is an error.
+         (select case
+                   when not has_schema_privilege(h.schema, 'usage')
+                        or h.history is not null and not has_any_column_privilege(h.history, 'select')
+                     then 'it may not read the history supabase_migrations.schema_migrations'
+                   when h.history is null and not has_schema_privilege(h.schema, 'create')
+                        or h.history is not null and not has_table_privilege(h.history, 'insert')
+                     then 'it may not write the history supabase_migrations.schema_migrations'
+                 end
+            from (select n.oid as schema,
+                         (select c.oid
+                            from pg_catalog.pg_class c
+                           where c.relnamespace = n.oid and c.relname = 'schema_migrations') as history
+                    from pg_catalog.pg_namespace n
+                   where n.nspname = 'supabase_migrations') as h),
          case when not (me.rolsuper or me.rolcreaterole)
                    and (to_regrole('cgm_request') is null or to_regrole('cgm_worker') is null)
               then 'it may make no roles (CREATEROLE)' end,

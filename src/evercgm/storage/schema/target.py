@@ -1,7 +1,8 @@
 """What each migration makes, as data: ``target.json``, one entry an object in the form that the migration gave it.
 
-Made and kept true by tests/storage/schema/test_target.py. Left out: what others than our two group roles are granted
-(``--compat`` and default privileges decide), roles (they belong to the server), and what the host app made.
+Made and kept true by tests/storage/schema/test_target.py. Apart from the others: what the roles of Supabase's API are
+granted on the connections (``--compat`` leaves them more). Left out: roles, which belong to the server, and what the
+host app made.
 """
 
 import json
@@ -13,6 +14,7 @@ from evercgm.storage.schema.snapshot import Key
 
 FILE = "target.json"
 _OUR_ROLES = (" to cgm_request", " to cgm_worker")
+_ON_CONNECTIONS = "public.cgm_connections to "
 _BY_CONSTRAINT = " (by a constraint)"
 Entries = Mapping[Key, str]
 
@@ -20,6 +22,20 @@ Entries = Mapping[Key, str]
 @cache
 def target() -> Mapping[str, Entries]:
     """Version → the objects that this migration makes or changes, in order of the versions."""
+    return {
+        version: {key: text for key, text in entries.items() if not _is_api_right(key)}
+        for version, entries in _everything().items()
+    }
+
+
+@cache
+def api_rights() -> Entries:
+    """What the API's roles are granted on the connections in the end; those that are not named, nothing."""
+    return {key: text for entries in _everything().values() for key, text in entries.items() if _is_api_right(key)}
+
+
+@cache
+def _everything() -> Mapping[str, Entries]:
     text = resources.files("evercgm.storage.schema").joinpath(FILE).read_text(encoding="utf-8")
     return {
         version: {Key(kind, name): definition for kind, name, definition in entries}
@@ -63,5 +79,9 @@ def to_text(entries_of: Mapping[str, Entries]) -> str:
 
 def _is_compared(key: Key) -> bool:
     if key.kind.endswith("grant"):
-        return key.name.endswith(_OUR_ROLES)
+        return key.name.endswith(_OUR_ROLES) or _is_api_right(key)
     return key.kind not in ("role", "default privileges")
+
+
+def _is_api_right(key: Key) -> bool:
+    return key.kind == "grant" and key.name.startswith(_ON_CONNECTIONS) and not key.name.endswith(_OUR_ROLES)
