@@ -1,14 +1,16 @@
 """Our runner: what it applies and records, what it adopts, and what stops it."""
 
+import secrets
+
 import psycopg
 import pytest
-from by_hand import CONNECTIONS, VERSIONS, rows, run, run_as_psql
-from psycopg import AsyncConnection
+from by_hand import CONNECTIONS, VERSIONS, rows, run, run_as_one, run_as_psql
+from psycopg import AsyncConnection, sql
 from starts import lay, snapshot_of
 
 from evercgm.storage.schema.bootstrap import BootstrapError, bootstrap_standalone
 from evercgm.storage.schema.drift import differences
-from evercgm.storage.schema.migrate import migrate, pending
+from evercgm.storage.schema.migrate import migrate, pending, plan
 from evercgm.storage.schema.migration_files import MigrationError, migrations
 
 
@@ -78,6 +80,40 @@ async def test_a_trigger_that_does_not_fire_as_it_was_made_is_another_form(datab
         await migrate(database.owner_dsn)
     with pytest.raises(psycopg.Error, match=found):
         run_as_psql(database.owner_dsn, migrations()[VERSIONS.index(version)].path)
+
+
+# How a role may be set up that the sample files never met.
+WAYS = {"quote_all_identifiers": "on", "standard_conforming_strings": "off"}
+
+
+@pytest.mark.parametrize("by", ["our runner", "one transaction"])
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+async def test_a_role_s_own_ways_of_quoting_change_nothing(postgres, encoding, by):
+    name = f"test_ways_{secrets.token_hex(4)}"
+    postgres.execute(
+        sql.SQL(f"create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")
+    )
+    fresh = postgres.database(name)
+    try:
+        await lay(fresh, "staging")
+        with psycopg.connect(fresh.admin_dsn, autocommit=True) as connection:
+            for way, value in WAYS.items():
+                connection.execute(f"alter database {name} set {way} = {value}")
+
+        if by == "our runner":
+            await migrate(fresh.admin_dsn, unknown="quarantine")
+        else:
+            for migration in migrations():
+                run_as_one(fresh.admin_dsn, migration.path)
+
+        assert rows(fresh.admin_dsn, "select id from cgm_private.quarantined_connections order by id") == [
+            ("conn-a2",), ("conn-b2",), ("conn-b3",)
+        ]  # fmt: skip
+        assert {step.action for step in (await plan(fresh.admin_dsn)).steps} == (
+            {"nothing"} if by == "our runner" else {"nothing", "adopt"}
+        )
+    finally:
+        postgres.drop(name)
 
 
 async def test_the_service_sees_which_migrations_are_missing(database):
