@@ -1,5 +1,6 @@
 """Our runner: what it applies and records, what it adopts, and what stops it."""
 
+import re
 import secrets
 
 import psycopg
@@ -62,6 +63,30 @@ async def test_what_was_recorded_and_is_gone_is_drift(make_empty_database):
 
     with pytest.raises(MigrationError, match=r"is recorded as applied, but .*cgm_connections_status_idx is missing"):
         await migrate(fresh.admin_dsn, unknown="quarantine")
+
+
+GONE = {
+    VERSIONS[0]: "drop index cgm_connections_status_idx",
+    VERSIONS[1]: "drop index cgm_connections_last_sync_at_idx",
+    VERSIONS[2]: "drop index cgm_private.sync_state_next_sync_at_idx",
+    VERSIONS[3]: "drop trigger cgm_connections_updated_at on cgm_connections;"
+    ' drop policy "cgm_worker may keep readings" on glucose_readings',
+}
+
+
+@pytest.mark.parametrize("version", list(GONE))
+async def test_what_is_gone_comes_back_by_the_way_that_the_refusal_names(database, version):
+    before = await snapshot_of(database.owner_dsn)
+    run(database.owner_dsn, GONE[version])
+    with pytest.raises(MigrationError, match="the same as: supabase migration repair") as told:
+        await migrate(database.owner_dsn)
+    (named,) = re.findall(r"missing: (delete from \S+ where version = '\d+')", str(told.value))
+    run(database.admin_dsn, named)
+
+    (again,) = await migrate(database.owner_dsn)
+
+    assert again.version == version
+    assert await snapshot_of(database.owner_dsn) == before
 
 
 @pytest.mark.parametrize("mode", ["disable", "enable replica", "enable always"])
