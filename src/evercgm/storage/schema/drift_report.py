@@ -107,13 +107,16 @@ def closing(report: Report, one: Difference) -> str:
         return "a setting of the project: nothing of ours depends on it once it is migrated"
     if one.closed_by is None:
         return "no migration of ours: the host app's own, or by hand"
-    return "; ".join(_closing_on(_party(report, side), one.closed_by) for side in one.behind) or (
-        f"rights that were given besides {_file(one.closed_by)} (by hand, or kept by --compat): evercgm db verify"
+    is_grant = one.key.kind.endswith("grant")
+    return "; ".join(_closing_on(_party(report, side), one.closed_by, is_grant=is_grant) for side in one.behind) or (
+        f"rights that were given besides {_file(one.closed_by)} (by hand, or kept by --compat): evercgm db migrate "
+        "takes back those of the API's roles and of ours"
     )
 
 
-def _closing_on(party: Party, version: str) -> str:
-    if version in (party.snapshot.history or {}):
+def _closing_on(party: Party, version: str, *, is_grant: bool) -> str:
+    """Grants are set again by any run, other objects are made once."""
+    if version in (party.snapshot.history or {}) and not is_grant:
         return (
             f"{_file(version)} is recorded on {party.name}, so no run repeats it: restore the object by hand, then: "
             f"evercgm db verify{party.option}"
