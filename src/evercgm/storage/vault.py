@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from evercgm.core.tokens import Secret
 
 VERSION = "v1"
 NONCE_BYTES = 12
+_SEALED = re.compile(rf"{VERSION}\.([0-9a-f]{{8}})\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,19 @@ def key_id(key: bytes) -> str:
     return hashlib.sha256(b"evercgm key id" + key).hexdigest()[:8]
 
 
+def named_key(sealed: str) -> str | None:
+    """The id of the key that a value says it was sealed with; None where it has another form than ours."""
+    found = _SEALED.match(sealed)
+    return found[1] if found else None
+
+
 class Vault:
-    """Seals with the first key, opens with any of the ring."""
+    """Seals with the first key, opens with any of the ring. ``key_ids`` names the ring, the primary first."""
 
     def __init__(self, primary: bytes, previous: tuple[bytes, ...] = ()):
         self._primary = key_id(primary)
         self._ring = {key_id(key): AESGCM(key) for key in (primary, *previous)}
+        self.key_ids = tuple(self._ring)
 
     def __repr__(self) -> str:
         return f"Vault(primary={self._primary})"
@@ -60,7 +69,10 @@ class Vault:
         if version != VERSION or name not in self._ring:
             raise SealBroken(f"{place.table}.{place.column}: no key of the ring opens this value")
         try:
-            raw = base64.b64decode(body, altchars=b"-_", validate=True)
+            raw = base64.urlsafe_b64decode(body)
+            # One spelling only: the decoder passes over what it does not know, and over the last unused bits.
+            if base64.urlsafe_b64encode(raw).decode() != body:
+                raise ValueError
             opened = self._ring[name].decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place.associated_data())
         except (ValueError, InvalidTag):
             raise SealBroken(f"{place.table}.{place.column}: the value was altered or moved") from None
