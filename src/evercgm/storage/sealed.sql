@@ -1,6 +1,7 @@
 -- Every place where a sealed value lives; sealed.py lists the same and says for which place each value is sealed.
 -- A page is read by the row's id. Re-sealing is a compare-and-set: a value that changed since it was read stays, and a row
--- that somebody holds is passed over, so that it never waits for a lock. null among the old values: leave that column.
+-- that somebody holds is passed over, so that it never waits for a lock. Values come joined by commas (an array costs the
+-- driver five times as much); an empty one, so null, leaves its column alone.
 
 -- name: named_keys
 -- Values by the key id that they name; null where they name none. ours: false in rows that the host app made.
@@ -63,9 +64,11 @@ limit %(most)s
 -- name: reseal_cgm_connections
 with batch as (
   select c.id, v.access_token, v.refresh_token
-  from unnest(%(ids)s::text[], %(old_access_token)s::text[], %(new_access_token)s::text[],
-              %(old_refresh_token)s::text[], %(new_refresh_token)s::text[])
-       as v (id, old_access_token, access_token, old_refresh_token, refresh_token)
+  from unnest(
+    %(ids)s::text[],
+    string_to_array(%(old_access_token)s, ',', ''), string_to_array(%(new_access_token)s, ',', ''),
+    string_to_array(%(old_refresh_token)s, ',', ''), string_to_array(%(new_refresh_token)s, ',', '')
+  ) as v (id, old_access_token, access_token, old_refresh_token, refresh_token)
   join public.cgm_connections c on c.id = v.id
   where c.access_token = coalesce(v.old_access_token, c.access_token)
     and c.refresh_token = coalesce(v.old_refresh_token, c.refresh_token)
@@ -88,8 +91,10 @@ limit %(most)s
 -- name: reseal_sync_state
 with batch as (
   select s.connection_id, v.previous_refresh_token
-  from unnest(%(ids)s::text[], %(old_previous_refresh_token)s::text[], %(new_previous_refresh_token)s::text[])
-       as v (id, old_previous_refresh_token, previous_refresh_token)
+  from unnest(
+    %(ids)s::text[],
+    string_to_array(%(old_previous_refresh_token)s, ',', ''), string_to_array(%(new_previous_refresh_token)s, ',', '')
+  ) as v (id, old_previous_refresh_token, previous_refresh_token)
   join cgm_private.sync_state s
     on s.connection_id = v.id and s.previous_refresh_token = v.old_previous_refresh_token
   for no key update of s skip locked
@@ -112,10 +117,12 @@ limit %(most)s
 -- name: reseal_oauth_attempts
 with batch as (
   select a.id, v.pkce_verifier, v.sealed_access, v.sealed_refresh
-  from unnest(%(ids)s::text[], %(old_pkce_verifier)s::text[], %(new_pkce_verifier)s::text[],
-              %(old_sealed_access)s::text[], %(new_sealed_access)s::text[],
-              %(old_sealed_refresh)s::text[], %(new_sealed_refresh)s::text[])
-       as v (id, old_pkce_verifier, pkce_verifier, old_sealed_access, sealed_access, old_sealed_refresh, sealed_refresh)
+  from unnest(
+    %(ids)s::text[],
+    string_to_array(%(old_pkce_verifier)s, ',', ''), string_to_array(%(new_pkce_verifier)s, ',', ''),
+    string_to_array(%(old_sealed_access)s, ',', ''), string_to_array(%(new_sealed_access)s, ',', ''),
+    string_to_array(%(old_sealed_refresh)s, ',', ''), string_to_array(%(new_sealed_refresh)s, ',', '')
+  ) as v (id, old_pkce_verifier, pkce_verifier, old_sealed_access, sealed_access, old_sealed_refresh, sealed_refresh)
   join cgm_private.oauth_attempts a on a.id = v.id
   where a.pkce_verifier = coalesce(v.old_pkce_verifier, a.pkce_verifier)
     and a.sealed_access = coalesce(v.old_sealed_access, a.sealed_access)
@@ -140,9 +147,11 @@ limit %(most)s
 -- name: reseal_routes
 with batch as (
   select r.id, v.secret, v.session
-  from unnest(%(ids)s::text[], %(old_secret)s::text[], %(new_secret)s::text[],
-              %(old_session)s::text[], %(new_session)s::text[])
-       as v (id, old_secret, secret, old_session, session)
+  from unnest(
+    %(ids)s::text[],
+    string_to_array(%(old_secret)s, ',', ''), string_to_array(%(new_secret)s, ',', ''),
+    string_to_array(%(old_session)s, ',', ''), string_to_array(%(new_session)s, ',', '')
+  ) as v (id, old_secret, secret, old_session, session)
   join cgm_private.routes r on r.id = v.id
   where r.secret = coalesce(v.old_secret, r.secret)
     and r.session = coalesce(v.old_session, r.session)
@@ -165,8 +174,10 @@ limit %(most)s
 -- name: reseal_signing_keys
 with batch as (
   select k.kid, v.sealed_private
-  from unnest(%(ids)s::text[], %(old_sealed_private)s::text[], %(new_sealed_private)s::text[])
-       as v (id, old_sealed_private, sealed_private)
+  from unnest(
+    %(ids)s::text[],
+    string_to_array(%(old_sealed_private)s, ',', ''), string_to_array(%(new_sealed_private)s, ',', '')
+  ) as v (id, old_sealed_private, sealed_private)
   join cgm_private.signing_keys k on k.kid = v.id and k.sealed_private = v.old_sealed_private
   for no key update of k skip locked
 )
@@ -190,9 +201,11 @@ limit %(most)s
 with batch as (
   select q.id,
          jsonb_strip_nulls(jsonb_build_object('access_token', v.access_token, 'refresh_token', v.refresh_token)) as anew
-  from unnest(%(ids)s::text[], %(old_access_token)s::text[], %(new_access_token)s::text[],
-              %(old_refresh_token)s::text[], %(new_refresh_token)s::text[])
-       as v (id, old_access_token, access_token, old_refresh_token, refresh_token)
+  from unnest(
+    %(ids)s::text[],
+    string_to_array(%(old_access_token)s, ',', ''), string_to_array(%(new_access_token)s, ',', ''),
+    string_to_array(%(old_refresh_token)s, ',', ''), string_to_array(%(new_refresh_token)s, ',', '')
+  ) as v (id, old_access_token, access_token, old_refresh_token, refresh_token)
   join cgm_private.quarantined_connections q on q.id = v.id
   where (v.old_access_token is null or q.connection ->> 'access_token' = v.old_access_token)
     and (v.old_refresh_token is null or q.connection ->> 'refresh_token' = v.old_refresh_token)
