@@ -293,6 +293,35 @@ async def test_make_primary_first_is_told_expires_nobody_and_mends_itself(world:
     assert world.reuses() == 0
 
 
+async def test_with_a_key_lost_for_good_people_connect_anew_and_the_signing_key_is_made_anew(database: Any) -> None:
+    async with opened(database, OLD) as db:
+        connection_id = await fill(db, database.admin_dsn)
+    person_id = run(database.admin_dsn, "select person_id from cgm_private.sync_state")[0][0]
+    async with opened(database, NEW) as db:
+        with pytest.raises(SealBroken):
+            await identity.load_keys(db, "http://cgm.test/auth/v1")
+        assert (await rotate_keys.rotate(db)).resealed == {}
+
+        run(database.owner_dsn, "delete from cgm_private.signing_keys")
+        await identity.load_keys(db, "http://cgm.test/auth/v1")
+        async with db.as_worker() as conn:
+            again = await connections.store_connected(
+                conn, db.vault, person_id=person_id, provider="dexcom", region="us", account_id=None, tokens=pair("9")
+            )
+
+        assert again == connection_id
+        loaded = await connections.load_for_sync(db, connection_id)
+        assert loaded is not None
+        assert loaded.tokens.access.reveal() == "access-9"
+        left = {
+            name
+            for name, kinds in (await rotate_keys.look(db)).places.items()
+            if Kind("unreadable", key_id(OLD)) in kinds
+        }
+    # Sign-ins under way run out by themselves; what a route keeps is entered anew.
+    assert {name.partition(".")[0] for name in left} == {"oauth_attempts", "routes", "quarantined_connections"}
+
+
 async def test_telling_of_a_broken_seal_never_deadlocks_with_a_reconnect(database: Any) -> None:
     async with opened(database, OLD) as db:
         connection_id = await fill_connection(db, database.admin_dsn)

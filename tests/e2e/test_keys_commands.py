@@ -124,7 +124,7 @@ async def test_rotated_after_a_dry_run_and_the_old_key_is_called_removable(datab
     assert of(answer, OLD) == {"key_id": key_id(OLD), "primary": False, "values": 0, "removable": True}
     words = keys("rotate", **RING)
     assert "nothing to seal anew" in words.stdout
-    assert f"key {key_id(OLD)}: needed by 0 values: it may be removed, once every serve and work" in words.stdout
+    assert f"key {key_id(OLD)}: needed by 0 values; an old key may be removed once every serve and work" in words.stdout
     assert keys("status", ENCRYPTION_KEY=NEW.hex()).returncode == 0
 
 
@@ -146,7 +146,7 @@ async def test_no_key_is_called_removable_while_a_value_does_not_open(database: 
     assert of(answer, OLD) == {"key_id": key_id(OLD), "primary": False, "values": 0, "removable": False}
     assert f"1 unreadable (naming key {lost.key_ids[0]})" in told.stdout
     assert "1 values do not open" in told.stdout
-    assert "may be removed, once" not in told.stdout
+    assert "may be removed once" not in told.stdout
 
 
 async def test_without_the_old_key_status_fails_and_rotation_changes_nothing(database: Any, keys: Command) -> None:

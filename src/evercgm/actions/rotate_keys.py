@@ -91,7 +91,7 @@ async def rotate(db: Database, watch: Watch = _unwatched) -> Rotation:
         await _walk(db, [store for store in STORES if store.resealed], watch, anew.visit)
         if not anew.missed:
             break
-    left = await look(db)
+    left = await look(db, watch)
     if anew.resealed:
         await _record_end(db, anew.resealed.total(), left)
     return Rotation(anew.resealed, left)

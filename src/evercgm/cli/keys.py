@@ -45,7 +45,7 @@ def new(json_wanted: Json = False) -> None:
 def status(json_wanted: Json = False) -> None:
     """Open every stored secret once and count, by place, form and key. Exit codes: 0, 1 some do not open, 2 unknown."""
     try:
-        found = _with_database("looked at", action.look)
+        found = _with_database(action.look)
     except Exception as failure:
         if classify(failure) is None:
             raise
@@ -66,9 +66,9 @@ def rotate(
 ) -> None:
     """Seal everything anew with ENCRYPTION_KEY, while the service runs. Exit codes: 0, 1 not all, 2 bad use."""
     if dry_run:
-        done = Rotation({}, _with_database("looked at", action.look))
+        done = Rotation({}, _with_database(action.look))
     else:
-        done = _with_database("rotated", action.rotate)
+        done = _with_database(action.rotate)
     if json_wanted:
         typer.echo(json.dumps({"dry_run": dry_run, "resealed": dict(done.resealed), **as_json(done.left)}))
     else:
@@ -77,17 +77,17 @@ def rotate(
     raise typer.Exit(1 if failed else 0)
 
 
-def _with_database(what: str, act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:
+def _with_database(act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:
     """Do it beside whatever runs, with a bar over the rows."""
     settings = find_settings()
     set_up_logs("WARNING")
     with databases(settings) as found:
-        return asyncio.run(_in(settings, found.service, what, act))
+        return asyncio.run(_in(settings, found.service, act))
 
 
 async def _in(settings: Settings, dsn: Secret, what: str, act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:
     vault = make_vault(settings)
     await refuse_too_much(dsn.reveal())
     async with open_database(dsn.reveal(), vault, largest=1) as db:
-        with progress_bar(f"rows {what}") as show:
+        with progress_bar("rows") as show:
             return await act(db, lambda step: show(step.done, step.rows))

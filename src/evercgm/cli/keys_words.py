@@ -6,7 +6,10 @@ import typer
 
 from evercgm.actions.rotate_keys import Inventory, Kind, Rotation
 
-AFTER_ALL = "once every serve and work runs with the new ENCRYPTION_KEY and evercgm keys status still shows 0 for it"
+AFTER_ALL = (
+    "an old key may be removed once every serve and work runs with the new ENCRYPTION_KEY "
+    "and evercgm keys status still shows 0 for it"
+)
 
 
 def as_json(found: Inventory) -> dict[str, object]:
@@ -89,7 +92,7 @@ def _verdict(found: Inventory, name: str) -> str:
         return f"needed by {count} values: evercgm keys rotate"
     if found.unopened:
         return "needed by 0 values that open; keep it"
-    return f"needed by 0 values: it may be removed, {AFTER_ALL}"
+    return f"needed by 0 values; {AFTER_ALL}"
 
 
 def tell_rotation(done: Rotation, dry_run: bool) -> None:
