@@ -17,11 +17,11 @@ from evercgm.cli.surroundings import databases, find_settings
 from evercgm.core.tokens import Secret
 from evercgm.logs import set_up_logs
 from evercgm.runtime import make_vault
-from evercgm.settings import KEY_BYTES, Settings
+from evercgm.settings import KEY_BYTES
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.database_errors import classify
 from evercgm.storage.schema.rights import refuse_too_much
-from evercgm.storage.vault import key_id
+from evercgm.storage.vault import Vault, key_id
 
 Json = Annotated[bool, typer.Option("--json", help="One line of JSON.")]
 Found = TypeVar("Found")
@@ -65,10 +65,7 @@ def rotate(
     json_wanted: Json = False,
 ) -> None:
     """Seal everything anew with ENCRYPTION_KEY, while the service runs. Exit codes: 0, 1 not all, 2 bad use."""
-    if dry_run:
-        done = Rotation({}, _with_database(action.look))
-    else:
-        done = _with_database(action.rotate)
+    done = Rotation({}, _with_database(action.look)) if dry_run else _with_database(action.rotate)
     if json_wanted:
         typer.echo(json.dumps({"dry_run": dry_run, "resealed": dict(done.resealed), **as_json(done.left)}))
     else:
@@ -80,13 +77,13 @@ def rotate(
 def _with_database(act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:
     """Do it beside whatever runs, with a bar over the rows."""
     settings = find_settings()
+    vault = make_vault(settings)
     set_up_logs("WARNING")
     with databases(settings) as found:
-        return asyncio.run(_in(settings, found.service, act))
+        return asyncio.run(_in(found.service, vault, act))
 
 
-async def _in(settings: Settings, dsn: Secret, what: str, act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:
-    vault = make_vault(settings)
+async def _in(dsn: Secret, vault: Vault, act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:
     await refuse_too_much(dsn.reveal())
     async with open_database(dsn.reveal(), vault, largest=1) as db:
         with progress_bar("rows") as show:
