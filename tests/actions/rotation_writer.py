@@ -18,12 +18,16 @@ from typing import Any
 from evercgm.core.errors import SealBroken
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.storage import connections
+from evercgm.storage.connections import Loaded
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.vault import Vault
 
 
 class Writer:
-    """``committed``: of each connection the access token of every generation that this process stored."""
+    """``committed``: of each connection the access token of every generation that this process stored.
+
+    ``read``: the access tokens that it found, by connection and generation.
+    """
 
     def __init__(self, db: Database, name: str, persons: dict[str, str]):
         self._db = db
@@ -31,6 +35,7 @@ class Writer:
         self._persons = persons
         self._count = 0
         self.committed: dict[str, dict[int, str]] = {connection_id: {} for connection_id in persons}
+        self.read: set[tuple[str, int, str]] = set()
         self.sealed_off = 0
 
     def _pair(self) -> Tokens:
@@ -46,9 +51,14 @@ class Writer:
         except SealBroken:
             self.sealed_off += 1
 
-    async def _refresh(self, connection_id: str) -> None:
+    async def _load(self, connection_id: str) -> Loaded:
         loaded = await connections.load_for_sync(self._db, connection_id)
         assert loaded is not None
+        self.read.add((connection_id, loaded.generation, loaded.tokens.access.reveal()))
+        return loaded
+
+    async def _refresh(self, connection_id: str) -> None:
+        loaded = await self._load(connection_id)
         if not await connections.take_refresh_lease(self._db, loaded):
             return
         # Here a worker waits for the vendor.
@@ -58,8 +68,7 @@ class Writer:
             self.committed[connection_id][loaded.generation + 1] = tokens.access.reveal()
 
     async def _succeed(self, connection_id: str) -> None:
-        loaded = await connections.load_for_sync(self._db, connection_id)
-        assert loaded is not None
+        loaded = await self._load(connection_id)
         async with self._db.as_worker() as conn:
             await connections.note_success(conn, loaded, datetime.now(UTC))
 
@@ -103,14 +112,14 @@ class Told:
     """What the writers said at their end."""
 
     committed: dict[str, dict[int, str]]
-    writes: int
+    read: set[tuple[str, int, str]]
     sealed_off: int
 
 
 @contextmanager
 def writers(dsn: str, rings: Sequence[Sequence[bytes]], persons: dict[str, str]) -> Iterator[Told]:
     """A process for each ring, while the block runs; afterwards the answer holds what they committed."""
-    told = Told({connection_id: {} for connection_id in persons}, 0, 0)
+    told = Told({connection_id: {} for connection_id in persons}, set(), 0)
     running = []
     for n, ring in enumerate(rings):
         settings = {"dsn": dsn, "name": str(n), "keys": [key.hex() for key in ring], "persons": persons}
@@ -132,8 +141,8 @@ def writers(dsn: str, rings: Sequence[Sequence[bytes]], persons: dict[str, str])
         assert code == 0, errors
         said = json.loads(answer)
         told.sealed_off += said["sealed_off"]
+        told.read |= {(connection_id, generation, token) for connection_id, generation, token in said["read"]}
         for connection_id, generations in said["committed"].items():
-            told.writes += len(generations)
             told.committed[connection_id] |= {int(name): token for name, token in generations.items()}
 
 
@@ -142,4 +151,4 @@ if __name__ == "__main__":
         # What the program logs goes elsewhere than its answer.
         sys.stdout = sys.stderr
         done = asyncio.run(write(json.loads(sys.stdin.readline()), answers.write))
-        answers.write(json.dumps({"committed": done.committed, "sealed_off": done.sealed_off}))
+        answers.write(json.dumps({"committed": done.committed, "read": list(done.read), "sealed_off": done.sealed_off}))

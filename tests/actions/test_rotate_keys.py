@@ -175,8 +175,9 @@ async def test_a_row_that_somebody_holds_is_not_waited_for_but_done_later(databa
     with psycopg.connect(database.admin_dsn) as holder:
         holder.execute("select from public.cgm_connections where id = %s for update", [held])
         rotation = asyncio.create_task(rotated(database))
-        while not run(database.admin_dsn, query, moved):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not run(database.admin_dsn, query, moved):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         first = run(database.admin_dsn, query, moved)
         assert not rotation.done()
         holder.rollback()
@@ -199,30 +200,32 @@ async def test_a_row_that_is_held_to_the_end_keeps_the_old_key_needed(database: 
 
 
 async def test_nothing_is_lost_while_a_mixed_fleet_refreshes_and_reconnects(database: Any) -> None:
-    async with opened(database, OLD) as db:
-        for _ in range(10):
-            await fill_connection(db, database.admin_dsn)
+    # Few that everybody writes to, among many that make a batch last.
+    fill_connections(Vault(OLD), database.admin_dsn, 10)
     persons = dict(run(database.admin_dsn, "select id, person_id from public.cgm_connections"))
+    fill_connections(Vault(OLD), database.admin_dsn, sealed.PAGE - len(persons))
     moved = 0
     with writers(database.service_dsn, [(OLD, NEW), (NEW, OLD)], persons) as told:
-        for _ in range(5):
-            moved += sum((await rotated(database)).resealed.values())
-            await asyncio.sleep(0.1)
+        for ring in [(NEW, OLD), (OLD, NEW)] * 4:
+            async with opened(database, *ring) as db:
+                moved += sum((await rotate_keys.rotate(db)).resealed.values())
 
     last = await rotated(database)
 
-    assert told.writes > 100
     assert told.sealed_off == 0
-    # More than all values once: what the old half of the fleet wrote was moved again.
-    assert moved > 30
+    assert moved > 8 * sealed.PAGE
     assert last.left.finished
     assert deadlocks(database) == 0
+    stored = {id_: {0: f"access_token-{id_}"} | told.committed[id_] for id_ in persons}
+    assert sum(map(len, stored.values())) > 100
+    # At every moment each generation had the token that was stored with it, and so it is at the end.
+    assert {one for one in told.read if stored[one[0]][one[1]] != one[2]} == set()
     async with opened(database, NEW) as db:
-        for connection_id, generations in told.committed.items():
-            stored = await connections.load_for_sync(db, connection_id)
-            assert stored is not None
-            assert stored.generation == max(generations, default=0)
-            assert stored.tokens.access.reveal() == {0: "access-token", **generations}[stored.generation]
+        for connection_id, generations in stored.items():
+            loaded = await connections.load_for_sync(db, connection_id)
+            assert loaded is not None
+            assert loaded.generation == max(generations)
+            assert loaded.tokens.access.reveal() == generations[loaded.generation]
 
 
 def deadlocks(database: Any) -> int:

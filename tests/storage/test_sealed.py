@@ -10,6 +10,7 @@ from evercgm.actions import rotate_keys
 from evercgm.actions.rotate_keys import Kind
 from evercgm.storage import sealed
 from evercgm.storage.database import open_database
+from evercgm.storage.sealed import Change
 from evercgm.storage.vault import Vault, key_id
 
 KEY = secrets.token_bytes(32)
@@ -109,3 +110,35 @@ async def test_a_value_put_where_another_belongs_does_not_open(database: Any) ->
     assert found.places["cgm_connections.access_token"][moved] == 1
     assert found.places["cgm_connections.refresh_token"][moved] == 1
     assert found.unopened == 2
+
+
+@pytest.mark.parametrize("store", [store for store in sealed.STORES if store.resealed], ids=lambda store: store.name)
+async def test_a_value_that_changed_since_it_was_read_is_not_written_over(database: Any, store: sealed.Store) -> None:
+    async with open_database(database.service_dsn, Vault(KEY)) as db:
+        await fill(db, database.admin_dsn)
+        async with db.as_worker() as conn:
+            read = await sealed.page(conn, store, "")
+        for column in store.columns:
+            change_each(database.admin_dsn, store, column, "changed")
+            async with db.as_worker() as conn:
+                stale = [Change(row["id"], {column: (row[column], "anew")}) for row in read if row[column]]
+                assert await sealed.reseal(conn, store, stale) == set()
+                now = await sealed.page(conn, store, "")
+                assert {row[column] for row in now} == {"changed"}
+                # What was not read with it may change meanwhile: that column is left alone.
+                fresh = [Change(row["id"], {column: (row[column], "anew")}) for row in now]
+                assert await sealed.reseal(conn, store, fresh) == {row["id"] for row in now}
+                after = await sealed.page(conn, store, "")
+            assert [{**row, column: "anew"} for row in now] == after
+
+
+def change_each(dsn: str, store: sealed.Store, column: str, text: str) -> None:
+    """As another process would, in the meantime."""
+    if store.name == "quarantined_connections":
+        path = f"{{{column}}}"
+        run(dsn, f"update {store.relation} set connection = jsonb_set(connection, '{path}', to_jsonb(%s::text))", text)
+    elif store.name == "cgm_connections":
+        ours = "exists (select from cgm_private.sync_state s where s.connection_id = id)"
+        run(dsn, f"update {store.relation} set {column} = %s where {ours}", text)
+    else:
+        run(dsn, f"update {store.relation} set {column} = %s", text)
