@@ -184,7 +184,7 @@ def test_a_superuser_is_refused(keys: Command, database: Any) -> None:
 
 
 def test_a_rotation_killed_half_way_has_lost_nothing_and_goes_on(database: Any, keys: Command, tmp_path: Path) -> None:
-    count = 20_000
+    count = 10_000
     fill_connections(Vault(OLD), database.admin_dsn, count)
     new = f"v1.{key_id(NEW)}.%"
     process = subprocess.Popen(

@@ -142,3 +142,9 @@ def change_each(dsn: str, store: sealed.Store, column: str, text: str) -> None:
         run(dsn, f"update {store.relation} set {column} = %s where {ours}", text)
     else:
         run(dsn, f"update {store.relation} set {column} = %s", text)
+
+
+def test_a_change_does_not_show_what_it_holds() -> None:
+    change = Change("c-1", {"access_token": ("what was stored", "what will be")})
+
+    assert "what" not in f"{change!r} {change}"
