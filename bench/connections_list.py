@@ -11,18 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
-from bench.kit import Bar, child
+from bench.kit import Bar, beside, child, execute, make_database
 from evercgm.core.caller import Caller
 from evercgm.storage import views
 from evercgm.storage.database import Database, open_database
-from evercgm.storage.embedded import OWNER, Embedded
-from evercgm.storage.schema.bootstrap import bootstrap_standalone
-from evercgm.storage.schema.migrate import migrate
+from evercgm.storage.embedded import Embedded
 from evercgm.storage.vault import Vault
 
 FEW, MANY = 100, 20_000
@@ -50,8 +47,8 @@ async def run(server: Embedded) -> list[Bar]:
     """Three databases: few persons, many, and many without the index on "ownerId", as the host app has them."""
     key = secrets.token_hex(32)
     template, *names = (f"bench_list_{secrets.token_hex(4)}" for _ in range(4))
-    await _make(server, template)
-    dsns = dict(zip(("few", "many", "host"), (_beside(server.service_dsn, name) for name in names), strict=True))
+    await make_database(server, template)
+    dsns = dict(zip(("few", "many", "host"), (beside(server.service_dsn, name) for name in names), strict=True))
     for name, persons, indexed in zip(names, (FEW, MANY, MANY), (True, True, False), strict=True):
         await _fill(server, template, name, persons, indexed=indexed)
     try:
@@ -59,7 +56,7 @@ async def run(server: Embedded) -> list[Bar]:
         by_api = await asyncio.to_thread(_by_api, dsns, key)
     finally:
         for name in (template, *names):
-            await _execute(server.superuser_dsn, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            await execute(server.superuser_dsn, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
     return [*_bars("as the person", by_sql), *_bars("by the API", by_api)]
 
 
@@ -87,26 +84,10 @@ def _bars(way: str, times: Mapping[str, float]) -> list[Bar]:
     ]
 
 
-def _beside(dsn: str, database: str) -> str:
-    return urlsplit(dsn)._replace(path=f"/{database}").geturl()
-
-
-async def _execute(dsn: str, statement: sql.Composed | sql.SQL) -> None:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as admin:
-        await admin.execute(statement)
-
-
-async def _make(server: Embedded, name: str) -> None:
-    words = sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(OWNER))
-    await _execute(server.superuser_dsn, words)
-    await bootstrap_standalone(_beside(server.owner_dsn, name))
-    await migrate(_beside(server.owner_dsn, name))
-
-
 async def _fill(server: Embedded, template: str, name: str, persons: int, *, indexed: bool) -> None:
     words = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
-    await _execute(server.superuser_dsn, words)
-    dsn = _beside(server.superuser_dsn, name)
+    await execute(server.superuser_dsn, words)
+    dsn = beside(server.superuser_dsn, name)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as admin:
         for statement in FILL.strip().split(";\n"):
             await admin.execute(statement.strip(";\n").encode(), {"owner": OWNER_ID, "persons": persons})

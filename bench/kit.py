@@ -16,9 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import psycopg
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from bench.vendor import key_of
@@ -30,7 +32,9 @@ from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom import client as dexcom
 from evercgm.storage import connections, embedded
 from evercgm.storage.database import Database, open_database
-from evercgm.storage.embedded import Embedded
+from evercgm.storage.embedded import OWNER, Embedded
+from evercgm.storage.schema.bootstrap import bootstrap_standalone
+from evercgm.storage.schema.migrate import migrate
 from evercgm.storage.schema.prepare import prepare
 from evercgm.storage.vault import Vault
 
@@ -107,6 +111,25 @@ def scratch_server() -> Iterator[Embedded]:
     finally:
         embedded.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def beside(dsn: str, database: str) -> str:
+    """The way into another database of the same server."""
+    return urlsplit(dsn)._replace(path=f"/{database}").geturl()
+
+
+async def execute(dsn: str, statement: sql.Composed | sql.SQL) -> None:
+    """One statement, outside a transaction."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as admin:
+        await admin.execute(statement)
+
+
+async def make_database(server: Embedded, name: str) -> None:
+    """An empty migrated database of the tables' owner."""
+    words = sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(OWNER))
+    await execute(server.superuser_dsn, words)
+    await bootstrap_standalone(beside(server.owner_dsn, name))
+    await migrate(beside(server.owner_dsn, name))
 
 
 @contextmanager

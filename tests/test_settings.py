@@ -11,6 +11,7 @@ from evercgm.core.errors import SettingsError
 from evercgm.settings import parse_key, read_settings, require_key
 
 GOOD = secrets.token_hex(32)
+OLD = secrets.token_hex(32)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,24 @@ GOOD = secrets.token_hex(32)
         ({"ENCRYPTION_KEY": "no key!"}, "ENCRYPTION_KEY", "64 hex digits"),
         ({"ENCRYPTION_KEY": base64.b64encode(b"x" * 31).decode()}, "ENCRYPTION_KEY", "32"),
         ({"ENCRYPTION_KEY": "00" * 32}, "ENCRYPTION_KEY", "random"),
+        ({"ENCRYPTION_KEY": GOOD[:62]}, "ENCRYPTION_KEY", "holds 31 bytes"),
+        ({"ENCRYPTION_KEY": GOOD + "00"}, "ENCRYPTION_KEY", "holds 33 bytes"),
+        # As base64 this would be 32 bytes.
+        ({"ENCRYPTION_KEY": GOOD[:43]}, "ENCRYPTION_KEY", "64 hex digits"),
+        ({"ENCRYPTION_KEY": " "}, "ENCRYPTION_KEY", "holds 0 bytes"),
+        ({"ENCRYPTION_KEY": base64.b64encode(bytes(32)).decode()}, "ENCRYPTION_KEY", "random"),
+        ({"ENCRYPTION_KEY": "ff" * 32}, "ENCRYPTION_KEY", "random"),
+        ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": "00" * 32}, "ENCRYPTION_KEYS_PREVIOUS", "random"),
+        ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": "x"}, "ENCRYPTION_KEYS_PREVIOUS", "64 hex digits"),
+        ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": f"{OLD},{OLD}"}, "ENCRYPTION_KEYS_PREVIOUS", "twice"),
+        ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": GOOD.upper()}, "ENCRYPTION_KEYS_PREVIOUS", "twice"),
+        (
+            {"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": base64.b64encode(bytes.fromhex(GOOD)).decode()},
+            "ENCRYPTION_KEYS_PREVIOUS",
+            "twice",
+        ),
         ({"ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "ENCRYPTION_KEY"),
+        ({"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "ENCRYPTION_KEY"),
         ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "twice"),
         ({"DEXCOM_CLIENT_ID": "id"}, "DEXCOM_CLIENT_SECRET", "go together"),
         ({"DEXCOM_EU_CLIENT_SECRET": "s"}, "DEXCOM_EU_CLIENT_ID", "go together"),

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from evercgm.core.errors import SettingsError
 from evercgm.core.tokens import Secret
 
 KEY_BYTES = 32
+_HEX = re.compile(r"[0-9a-fA-F]*")
 # SHA-256 of keys that count as public (database facts, 3.1): the one printed in the report of
 # October 2025, and the host app's development fallback. Never the keys themselves. In base64, so
 # that no 64 hex digits in a row stand in this tree.
@@ -136,8 +138,9 @@ def require_host_key(settings: Settings) -> bytes:
 def parse_key(name: str, text: str) -> bytes:
     """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or public key."""
     text = text.strip()
+    # Hex digits of another count are a key that was cut, not base64: their bytes are told, and none is taken for 32.
     try:
-        raw = bytes.fromhex(text) if len(text) == 2 * KEY_BYTES else _from_base64(text)
+        raw = bytes.fromhex(text) if _HEX.fullmatch(text) else _from_base64(text)
     except (ValueError, binascii.Error):
         raise SettingsError(f"{name} is neither 64 hex digits nor base64 of 32 bytes") from None
     if len(raw) != KEY_BYTES:

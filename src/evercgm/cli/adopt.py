@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evercgm.actions import adopt as action
 from evercgm.actions.adopt import Found, Left, Outcome, Terms
+from evercgm.cli.progress_bar import progress_bar
 from evercgm.cli.surroundings import databases, find_settings
 from evercgm.core.errors import BadInput
 from evercgm.core.tokens import Secret
@@ -101,16 +100,8 @@ def _agreed(found: Found, wish: _Wish) -> bool:
 
 
 async def _take_over(runtime: Runtime, terms: Terms, found: Found) -> Outcome:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task("connections", total=found.ready + sum(found.left.values()))
-        return await action.adopt(runtime.db, runtime.vendors, terms, lambda done: bar.update(task, completed=done))
+    with progress_bar("connections", found.ready + sum(found.left.values())) as show:
+        return await action.adopt(runtime.db, runtime.vendors, terms, lambda done: show(done, None))
 
 
 def _say_found(found: Found, provider: str) -> None:

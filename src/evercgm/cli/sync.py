@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evercgm.actions.sync import Progress as Step
 from evercgm.actions.sync import Result, sync_connection
+from evercgm.cli.progress_bar import progress_bar
 from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import BadInput
 from evercgm.logs import set_up_logs
@@ -43,18 +42,10 @@ def sync(
 
 
 async def _sync(settings: Settings, found: Databases, connection: str, window: Window) -> Result | None:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task("windows read", total=None)
+    with progress_bar("windows read") as show:
 
         def watch(step: Step) -> None:
-            bar.update(task, total=step.windows, completed=step.done)
+            show(step.done, step.windows)
 
         async with open_runtime(settings, found.service, connections=4) as runtime:
             return await sync_connection(

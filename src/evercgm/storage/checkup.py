@@ -7,6 +7,7 @@ from datetime import datetime
 import psycopg
 
 from evercgm.core.errors import EvercgmError
+from evercgm.storage import sealed
 from evercgm.storage.database import Connection, Database, load_queries
 from evercgm.storage.schema.migration_files import migrations
 
@@ -45,7 +46,7 @@ async def look(db: Database) -> Look:
         async with db.as_worker() as conn:
             clock = await (await conn.execute(QUERIES["clock"])).fetchone()
             pending = await _pending(conn)
-            sealed = await (await conn.execute(QUERIES["sealed_with"])).fetchall()
+            keys = await sealed.named_keys(conn)
             groups = await (await conn.execute(QUERIES["connections"])).fetchall()
     except psycopg.Error as failure:
         raise LookFailed(type(failure).__name__) from None
@@ -54,7 +55,7 @@ async def look(db: Database) -> Look:
     return Look(
         now=clock["now"],
         pending=pending,
-        sealed={row["key_id"]: row["sealed"] for row in sealed},
+        sealed=keys,
         groups=[
             Group(row["provider"], row["region"], row["status"], row["reason"], row["ours"], row["connections"])
             for row in groups

@@ -10,30 +10,6 @@ select to_regclass('supabase_migrations.schema_migrations') is not null
 -- the migrations that have been applied, ours and the host's
 select version from supabase_migrations.schema_migrations
 
--- name: sealed_with
--- how many sealed values there are for each key id; connections of the host app are not ours to open
-select substring(v.sealed from '^v1\.([0-9a-f]{8})\.') as key_id, count(*) as sealed
-from (
-  select c.access_token as sealed
-  from public.cgm_connections c
-  join cgm_private.sync_state s on s.connection_id = c.id
-  union all
-  select c.refresh_token
-  from public.cgm_connections c
-  join cgm_private.sync_state s on s.connection_id = c.id
-  union all
-  select s.previous_refresh_token from cgm_private.sync_state s
-  union all
-  select r.secret from cgm_private.routes r
-  union all
-  select r.session from cgm_private.routes r
-  union all
-  select k.sealed_private from cgm_private.signing_keys k where k.retired_at is null
-) v
-where v.sealed <> ''
-group by 1
-order by 1
-
 -- name: connections
 -- how many connections there are of each kind; ours: the service syncs them
 select c.provider::text as provider, s.region, c.status::text as status, s.reason,

@@ -345,6 +345,7 @@ async def delete(conn: Connection, connection_id: str, person_id: str) -> int:
 async def note_seal_broken(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:
     """The stored tokens do not open with any key that we have."""
     values = {"id": connection_id, "next_sync_at": next_sync_at, "message": message_for("seal_broken")}
+    await lock(conn, connection_id)
     await conn.execute(QUERIES["note_seal_broken"], values)
 
 

@@ -193,26 +193,6 @@ select substring(v.sealed from '^v1\.([0-9a-f]{8})\.') as key_id, count(*) as se
  group by 1
  order by 1;
 
--- name: key_ids_elsewhere
--- the keys of what else is sealed and lasts
-select substring(v.sealed from '^v1\.([0-9a-f]{8})\.') as key_id, count(*) as sealed
-  from (
-    select s.previous_refresh_token as sealed from cgm_private.sync_state s
-    union all
-    select r.secret from cgm_private.routes r
-    union all
-    select r.session from cgm_private.routes r
-    union all
-    select k.sealed_private from cgm_private.signing_keys k where k.retired_at is null
-    union all
-    select q.connection ->> 'access_token' from cgm_private.quarantined_connections q
-    union all
-    select q.connection ->> 'refresh_token' from cgm_private.quarantined_connections q
-  ) as v
- where v.sealed ~ '^v1\.[0-9a-f]{8}\.'
- group by 1
- order by 1;
-
 -- name: quarantine
 -- connections that the migration put aside and nobody has decided on
 select q.reason, count(*) as connections

@@ -9,13 +9,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from evercgm.core.errors import EvercgmError
+from evercgm.storage import sealed
 from evercgm.storage.database import load_queries
 from evercgm.storage.schema.verify_findings import CONNECTIONS, PERSON, READINGS, Check, Seen, Status
 
-QUERIES = load_queries("schema/verify.sql")
+QUERIES = {**load_queries("schema/verify.sql"), "named_keys": sealed.QUERIES["named_keys"]}
 PATIENCE_MS = 120_000
 QUARANTINE = "cgm_private.quarantined_connections"
-_SEALED = ("cgm_private.sync_state", "cgm_private.routes", "cgm_private.signing_keys", QUARANTINE)
+_SEALED = sorted({store.relation for store in sealed.STORES})
 Rows = list[dict[str, Any]]
 
 
@@ -83,11 +84,10 @@ async def _tokens(connection: AsyncConnection[Any]) -> list[Check]:
 
 async def _keys(connection: AsyncConnection[Any], seen: Seen, ring: Collection[str]) -> list[Check]:
     used: dict[str, int] = {}
-    rows = await _count(connection, "key_ids", [CONNECTIONS])
-    if seen.expect == "target":
-        rows += await _count(connection, "key_ids_elsewhere", _SEALED)
-    for row in rows:
-        used[row["key_id"]] = used.get(row["key_id"], 0) + row["sealed"]
+    query, tables = ("named_keys", _SEALED) if seen.expect == "target" else ("key_ids", [CONNECTIONS])
+    for row in await _count(connection, query, tables):
+        if row["key_id"] is not None:
+            used[row["key_id"]] = used.get(row["key_id"], 0) + row["sealed"]
     lost = {name: count for name, count in used.items() if name not in ring}
     found = (
         ", ".join(f"{count} values sealed with {name}" for name, count in sorted(used.items())) or "nothing is sealed"
