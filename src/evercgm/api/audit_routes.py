@@ -38,7 +38,7 @@ class Events(BaseModel):
     next: str | None
 
 
-@router.head("/audit", include_in_schema=False)
+@router.head("/audit", include_in_schema=False, response_model_exclude_unset=True)
 @router.get("/audit", response_model_exclude_unset=True)
 async def list_events(
     runtime: Wired,
