@@ -77,6 +77,11 @@ async def climb_the_ladder(world: World) -> None:
     )
 
 
+async def lose_the_token(world: World) -> None:
+    await connect(world)
+    world.sql("update public.cgm_connections set refresh_token = '', token_expires_at = now()")
+
+
 async def be_the_hosts(world: World) -> None:
     world.sql(
         "insert into public.cgm_connections (id, person_id, provider, access_token, refresh_token, token_expires_at,"
@@ -138,6 +143,7 @@ DEEDS = {
     "no answer": Deed(failing(503, b""), sync, "refresh_failed", "service", "vendor_unavailable"),
     "unreadable": Deed(failing(200, b"<html>"), sync, "refresh_failed", "service", "vendor_changed"),
     "ladder": Deed(climb_the_ladder, sync, "access_ended", "service", "reconnect_needed"),
+    "no token": Deed(lose_the_token, sync, "access_ended", "service", "no_tokens"),
     "adopt": Deed(be_the_hosts, take_over, "adopted", "operator"),
     "link": Deed(nothing, make_link, "sign_in_link_made", "operator"),
 }

@@ -31,7 +31,7 @@ _SENTENCES: dict[str, str] = {
     "reconnected": "The vendor account was connected again.",
     "account_changed": "Another vendor account was connected in place of the one before.",
     "refresh_failed": "The access to the vendor could not be renewed. The service tries again by itself.",
-    "access_ended": "The vendor has ended the access. Readings come again after a new sign-in there.",
+    "access_ended": "The access to the vendor has ended. Readings come again after a new sign-in there.",
     "paused": "The connection was paused.",
     "resumed": "The connection was resumed.",
     "disconnected": "The connection was ended and its stored access deleted. The readings stay.",
