@@ -219,7 +219,7 @@ async def test_a_failure_that_has_nothing_to_do_with_the_access_is_no_event(worl
 
 
 async def test_a_failure_of_a_sync_that_a_reconnect_has_overtaken_is_no_event(world: World) -> None:
-    await failing(*refusal("invalid_grant"))(world)
+    await failing(*refusal("invalid_client"))(world)
 
     async def reconnected(path: str) -> None:
         if path == "token" and world.weather.pause is not None:
@@ -229,8 +229,10 @@ async def test_a_failure_of_a_sync_that_a_reconnect_has_overtaken_is_no_event(wo
             world.weather.answers["token"] = refused
 
     world.weather.pause = reconnected
-    await sync(world)
+    result = await world.sync(connection_of(world))
 
+    assert result is not None
+    assert result.reason == "operator_must_act"
     assert world.status(connection_of(world))[1] is None
     assert [event[2] for event in events(world)] == ["connected", "reconnected"]
 

@@ -137,6 +137,20 @@ async def test_of_many_refusals_at_once_one_is_written(bobs: Bobs) -> None:
     assert len(bobs.told()) == 1
 
 
+async def test_while_one_writes_it_down_another_leaves_it_to_that_one(bobs: Bobs) -> None:
+    asker = bobs.stranger.owner_id
+    refused = NotYours("person", "p-bob")
+    async with bobs.db.as_worker() as conn:
+        values = {"actor": f"owner:{asker}", "asker": asker, "kind": "connection", "id": "c-bob"}
+        first = await (await conn.execute(audit.QUERIES["whose"], values)).fetchone()
+        await audit.record_refusal(bobs.db, bobs.stranger, refused)
+        meanwhile = bobs.told()
+    await audit.record_refusal(bobs.db, bobs.stranger, refused)
+
+    assert first == {"person_id": "p-bob", "alone": True}
+    assert (meanwhile, len(bobs.told())) == ([], 1)
+
+
 async def test_a_database_that_fails_is_logged_and_raises_nothing(bobs: Bobs) -> None:
     bobs.rows("revoke insert on cgm_private.audit_events from cgm_worker")
 
