@@ -145,6 +145,7 @@ async def walk_consent(
         error=returned.get("error"),
         binding=consent.binding,
         session_owner=None,
+        request_id=caller.request_id,
     )
 
 

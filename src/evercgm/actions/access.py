@@ -38,6 +38,7 @@ class Access:
         self._route = route
         self._clock = clock
         self.loaded = loaded
+        self.refresh_failed = False
 
     async def call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         """Call the vendor with a fresh access token; after a 401 refresh once and repeat once.
@@ -45,14 +46,20 @@ class Access:
         Raises what ``use`` raises, and GrantRefused, ReconnectNeeded, OperatorMustAct, VendorError.
         """
         if is_due(self.loaded.tokens, self._clock()):
-            await self._refresh()
+            await self._refresh_or_mark()
         try:
             return await self._use(use)
         except VendorDenied as denied:
             if not denied.expired_token:
                 raise
-        await self._refresh()
+        await self._refresh_or_mark()
         return await self._use(use)
+
+    async def _refresh_or_mark(self) -> None:
+        """Whatever ends the sync here is told as a failed refresh."""
+        self.refresh_failed = True
+        await self._refresh()
+        self.refresh_failed = False
 
     async def _use(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         try:

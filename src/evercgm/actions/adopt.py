@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import BadInput, SealBroken
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import adoption, connections
+from evercgm.storage.audit import record
 from evercgm.storage.database import Database, Row
 from evercgm.storage.host_envelope import Form, HostEnvelope, form_of
 from evercgm.storage.vault import Place, Vault
@@ -128,6 +130,8 @@ async def _adopt_one(db: Database, vendors: Vendors, terms: Terms, connection_id
         await adoption.take_over(
             conn, db.vault, connection_id, region=region, access=opened.access, refresh=opened.refresh
         )
+        what = {"connection_id": connection_id, "provider": row["provider"], "region": region, "form": opened.form}
+        await record(conn, OPERATOR, "adopted", row["person_id"], **what)
     log.info("adopted", connection_id=connection_id, region=region, form=opened.form)
     return None
 

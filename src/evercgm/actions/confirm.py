@@ -1,6 +1,7 @@
 """A person says yes to another vendor account: the pair that waited becomes the connection's."""
 
 from evercgm.actions.connect import store
+from evercgm.core import audit
 from evercgm.core.caller import Caller
 from evercgm.core.errors import NotYours
 from evercgm.logs import get_logger
@@ -20,17 +21,17 @@ async def confirm(db: Database, vendors: Vendors, caller: Caller, attempt_id: st
     async with db.as_worker() as conn:
         found = await attempts.look_waiting(conn, attempt_id, caller.owner_id)
     if found is None:
-        raise NotYours("attempt")
+        raise NotYours("attempt", attempt_id)
     person_id, provider = found["person_id"], vendors.providers[found["provider"]].provider
     async with db.as_person(caller.claims) as conn:
         if not await connections.owns_person(conn, person_id):
-            raise NotYours("person")
+            raise NotYours("person", person_id)
         await become_worker(conn)
         # The connection's row is locked before the attempt's, as the callback does it.
         await connections.connection_of_person(conn, person_id, provider)
         waiting = await attempts.consume_waiting(conn, db.vault, attempt_id, caller.owner_id, person_id)
         if waiting is None:
-            raise NotYours("attempt")
-        connection_id = await store(conn, db, vendors, waiting)
+            raise NotYours("attempt", attempt_id)
+        connection_id = await store(conn, db, vendors, waiting, audit.owner(caller))
     log.info("account_changed", connection_id=connection_id, route=waiting.route)
     return connection_id

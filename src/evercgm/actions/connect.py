@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from evercgm.core import audit
+from evercgm.core.audit import Action, Actor
 from evercgm.core.caller import Caller
 from evercgm.core.errors import EvercgmError, GrantRefused, NotYours, OperatorMustAct, SealBroken, VendorError
 from evercgm.core.tokens import Secret, Tokens
@@ -13,7 +15,8 @@ from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import attempts, connections, jobs, runs
 from evercgm.storage.attempts import Attempt, Waiting
-from evercgm.storage.database import Connection, Database, become_worker
+from evercgm.storage.audit import record
+from evercgm.storage.database import Connection, Database, Row, become_worker
 
 log = get_logger(__name__)
 LONGEST_CODE = 4096
@@ -66,7 +69,7 @@ async def begin(
     vendors.app(route, region)
     async with db.as_person(caller.claims) as conn:
         if not await connections.owns_person(conn, person_id):
-            raise NotYours("person")
+            raise NotYours("person", person_id)
         await become_worker(conn)
         token, expires_at = await attempts.open_attempt(
             conn,
@@ -116,6 +119,7 @@ async def finish(
     error: str | None,
     binding: str | None,
     session_owner: str | None,
+    request_id: str | None = None,
 ) -> Finished:
     """The vendor sent the browser back. Stores a connection only for a live state of this very browser.
 
@@ -130,7 +134,7 @@ async def finish(
     if not code or len(code) > LONGEST_CODE:
         return Finished(attempt.return_to, "error", "no_code")
     try:
-        return await _exchange_and_store(db, vendors, attempt, Secret(code))
+        return await _exchange_and_store(db, vendors, attempt, Secret(code), request_id)
     except EvercgmError as failure:
         log.warning("connect_failed", route=attempt.route, region=attempt.region, error=type(failure).__name__)
         return Finished(attempt.return_to, "error", _failure_code(failure))
@@ -161,7 +165,9 @@ def _failure_code(failure: EvercgmError) -> str:
     return "vendor_unavailable" if isinstance(failure, VendorError) else "failed"
 
 
-async def _exchange_and_store(db: Database, vendors: Vendors, attempt: Attempt, code: Secret) -> Finished:
+async def _exchange_and_store(
+    db: Database, vendors: Vendors, attempt: Attempt, code: Secret, request_id: str | None
+) -> Finished:
     """The code into tokens, and these into the person's row; of another account they wait for the person's word."""
     app = vendors.app(attempt.route, attempt.region)
     tokens = await vendors.providers[attempt.route].finish(vendors.http, app, code, attempt.verifier)
@@ -172,25 +178,37 @@ async def _exchange_and_store(db: Database, vendors: Vendors, attempt: Attempt, 
             attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)
             log.info("connect_waits", route=attempt.route, account_known=account_id is not None)
             return Finished(attempt.return_to, "confirm", attempt=attempt_id)
-        await store(conn, db, vendors, fresh)
+        await store(conn, db, vendors, fresh, audit.owner_of(attempt.owner_id, request_id))
     return Finished(attempt.return_to, "connected")
 
 
-async def store(conn: Connection, db: Database, vendors: Vendors, fresh: Waiting) -> str:
+async def store(conn: Connection, db: Database, vendors: Vendors, fresh: Waiting, actor: Actor) -> str:
     """As the worker: store a fresh pair and ask for its first sync; the connection's id."""
+    provider = vendors.providers[fresh.route].provider
+    before = await connections.connection_of_person(conn, fresh.person_id, provider)
     connection_id = await connections.store_connected(
         conn,
         db.vault,
         person_id=fresh.person_id,
-        provider=vendors.providers[fresh.route].provider,
+        provider=provider,
         region=fresh.region,
         account_id=fresh.account_id,
         tokens=fresh.tokens,
     )
+    where = {"connection_id": connection_id, "provider": provider, "region": fresh.region}
+    await record(conn, actor, _deed(before, fresh), fresh.person_id, **where)
     await runs.open_or_make(conn, connection_id, fresh.person_id, "connect")
     await jobs.enqueue_syncs(conn, [connection_id], jobs.PERSON_PRIORITY)
     log.info("connected", connection_id=connection_id, route=fresh.route, region=fresh.region)
     return connection_id
+
+
+def _deed(before: Row | None, fresh: Waiting) -> Action:
+    """A row of the host app's is no earlier connection of ours; an account that was not told counts as another."""
+    if before is None or not before["ours"]:
+        return "connected"
+    same = before["vendor_account_id"] in (None, fresh.account_id)
+    return "reconnected" if same else "account_changed"
 
 
 async def _account_id(vendors: Vendors, app: VendorApp, route: str, tokens: Tokens) -> str | None:

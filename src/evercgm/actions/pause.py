@@ -1,9 +1,11 @@
 """Let a connection rest, and wake it again; its tokens stay sealed where they are."""
 
+from evercgm.core import audit
 from evercgm.core.caller import Caller
 from evercgm.core.errors import NotYours, ReconnectNeeded
 from evercgm.logs import get_logger
 from evercgm.storage import connections, runs
+from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
 log = get_logger(__name__)
@@ -26,6 +28,7 @@ async def pause(db: Database, caller: Caller, connection_id: str) -> None:
         waiting = await runs.open_run(conn, connection_id)
         if waiting is not None and waiting.state == "queued":
             await runs.finish(conn, waiting, "cancelled")
+        await record(conn, audit.owner(caller), "paused", row["person_id"], connection_id=connection_id)
     log.info("paused", connection_id=connection_id)
 
 
@@ -41,6 +44,7 @@ async def resume(db: Database, caller: Caller, connection_id: str) -> None:
         if row["status"] == "expired" or row["reason"] in ENDED or not row["has_tokens"]:
             raise ReconnectNeeded
         await connections.resume(conn, connection_id, row["person_id"])
+        await record(conn, audit.owner(caller), "resumed", row["person_id"], connection_id=connection_id)
     log.info("resumed", connection_id=connection_id)
 
 
@@ -48,9 +52,9 @@ async def _own(conn: Connection, connection_id: str) -> Row:
     """Proven as the person, then locked and read as the worker."""
     owned = await connections.own_connections(conn, person_id=None, connection_id=connection_id)
     if not owned:
-        raise NotYours("connection")
+        raise NotYours("connection", connection_id)
     await become_worker(conn)
     row = await connections.lock_at_rest(conn, connection_id, owned[0]["person_id"])
     if row is None:
-        raise NotYours("connection")
+        raise NotYours("connection", connection_id)
     return row

@@ -45,10 +45,10 @@ async def request_sync(
         raise BadInput("from", "must not lie in the future")
     async with db.as_person(caller.claims) as conn:
         if person_id is not None and not await connections.owns_person(conn, person_id):
-            raise NotYours("person")
+            raise NotYours("person", person_id)
         owned = await connections.own_connections(conn, person_id=person_id, connection_id=connection_id)
         if not owned and connection_id is not None:
-            raise NotYours("connection")
+            raise NotYours("connection", connection_id)
         if connection_id is not None and owned[0]["status"] == "expired":
             raise ReconnectNeeded
         await become_worker(conn)

@@ -10,17 +10,19 @@ from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
 from evercgm.actions.windows import Step, hides_readings, is_complete, is_empty, none_readable, plan
 from evercgm.core import sync as schedule
+from evercgm.core.audit import SERVICE, Action
 from evercgm.core.connection import Status
 from evercgm.core.errors import EvercgmError, SealBroken, VendorChanged, VendorTryLater
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
-from evercgm.core.verdict import SLOW_RETRY, Trouble, judge
+from evercgm.core.verdict import SLOW_RETRY, Trouble, Verdict, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
 from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, readings, runs
+from evercgm.storage.audit import record
 from evercgm.storage.connections import Loaded
 from evercgm.storage.database import Connection, Database
 from evercgm.storage.readings import Owner, Saved
@@ -148,7 +150,8 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
     except ConnectionGoneError:
         return await _cancelled(db, run)
     except EvercgmError as failure:
-        return await _failed(db, access.loaded if access else loaded, run, failure, clock())
+        refreshing = access is not None and access.refresh_failed
+        return await _failed(db, access.loaded if access else loaded, run, failure, clock(), refreshing=refreshing)
     return await _succeeded(db, access.loaded, provider, run, saved, clock())
 
 
@@ -254,16 +257,28 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
     return Result(outcome, None, saved)
 
 
-async def _failed(db: Database, loaded: Loaded, run: Run, failure: EvercgmError, now: datetime) -> Result:
+async def _failed(
+    db: Database, loaded: Loaded, run: Run, failure: EvercgmError, now: datetime, *, refreshing: bool
+) -> Result:
     before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at, loaded.adopted)
     verdict = judge(failure, before, now, random.random())  # noqa: S311
     if verdict.reason != before.reason:
         log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
     async with db.as_worker() as conn:
-        await connections.note_failure(conn, loaded, verdict)
+        deed = _deed(verdict, refreshing=refreshing)
+        if await connections.note_failure(conn, loaded, verdict) and deed is not None:
+            what = {"connection_id": loaded.id, "provider": loaded.provider, "reason": verdict.reason}
+            await record(conn, SERVICE, deed, loaded.person_id, **what)
         await call_operator(conn, loaded, verdict.reason, failure)
         await runs.finish(conn, run, "failed", verdict.reason)
     return Result("failed", verdict.reason, Saved())
+
+
+def _deed(verdict: Verdict, *, refreshing: bool) -> Action | None:
+    """What a failure is to the record of deeds: the end of our access, a refresh that failed, or nothing."""
+    if verdict.status == "expired":
+        return "access_ended"
+    return "refresh_failed" if refreshing else None
 
 
 async def _cancelled(db: Database, run: Run) -> Result:

@@ -7,6 +7,7 @@ from fastapi import Depends, FastAPI, Request, Response
 
 import evercgm
 from evercgm.api import (
+    audit_routes,
     connect_routes,
     connections_routes,
     error_responses,
@@ -50,6 +51,7 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
     app.include_router(connect_routes.router, prefix=BASE)
     for module in (
         connections_routes, readings_routes, events_routes, sync_routes, providers_routes, session_routes,
+        audit_routes,
     ):  # fmt: skip
         app.include_router(module.router, prefix=BASE, dependencies=[Depends(only_known_query)])
     for router in (health_routes.router, connect_routes.pages, session_routes.pages):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evercgm.actions import connect
 from evercgm.actions.confirm import confirm
 from evercgm.api.caller import Changing, Wired, is_https, refuse_foreign_form, session_owner_of
-from evercgm.api.error_responses import Problem
+from evercgm.api.error_responses import Problem, request_id_of
 from evercgm.api.fields import Id, PathToken, Told
 from evercgm.api.origins import origin_of, origins_of
 from evercgm.api.pages import button_page, sorry_page
@@ -83,6 +83,7 @@ async def dexcom_callback(request: Request, runtime: Wired) -> Response:
         error=_value(request, "error"),
         binding=request.cookies.get(BINDING_COOKIE),
         session_owner=await session_owner_of(request),
+        request_id=request_id_of(request),
     )
     target = finished.return_to or _home(runtime)
     response = RedirectResponse(_with_outcome(target, finished), 303)
@@ -95,8 +96,8 @@ async def confirm_dexcom(body: Confirmation, runtime: Wired, caller: Changing) -
     """After ``cgm=confirm``: use the other account from now on. Older readings stay."""
     try:
         return Confirmed(connection_id=await confirm(runtime.db, runtime.vendors, caller, body.attempt))
-    except NotYours:
-        raise Problem(404, "not_found", _NOTHING_WAITS) from None
+    except NotYours as refused:
+        raise Problem(404, "not_found", _NOTHING_WAITS) from refused
 
 
 @pages.get("/connect/{token}")

@@ -8,10 +8,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from evercgm.core import errors
+from evercgm.core.caller import Caller
 from evercgm.logs import get_logger
+from evercgm.storage import audit
 from evercgm.storage.database_errors import DatabaseTrouble, classify
 
 log = get_logger(__name__)
@@ -171,7 +174,14 @@ def install(app: FastAPI) -> None:
 
 async def _on_error(request: Request, exc: Exception) -> JSONResponse:
     fields = [{"field": exc.field, "message": exc.message}] if isinstance(exc, errors.BadInput) else None
-    return problem_response(problem_of(exc), request_id_of(request), fields)
+    answer = problem_response(problem_of(exc), request_id_of(request), fields)
+    # A route may have put the refusal into words of its own.
+    refused = exc.__cause__ if isinstance(exc, Problem) else exc
+    caller = getattr(request.state, "caller", None)
+    if isinstance(refused, errors.NotYours) and refused.id is not None and isinstance(caller, Caller):
+        # Looked up once the answer is sent, for unknown ids too: its time tells nobody which of the two it was.
+        answer.background = BackgroundTask(audit.record_refusal, request.app.state.runtime.db, caller, refused)
+    return answer
 
 
 async def _on_http(request: Request, exc: Exception) -> JSONResponse:

@@ -22,7 +22,30 @@ Action = Literal[
     "keys_rotated",
     "person_added",
     "sign_in_link_made",
+    "quarantine_put_back",
+    "quarantine_discarded",
 ]
+By = Literal["you", "the service", "the operator", "another account"]
+_SENTENCES: dict[str, str] = {
+    "connected": "A vendor account was connected.",
+    "reconnected": "The vendor account was connected again.",
+    "account_changed": "Another vendor account was connected in place of the one before.",
+    "refresh_failed": "The access to the vendor could not be renewed. The service tries again by itself.",
+    "access_ended": "The access to the vendor has ended. Readings come again after a new sign-in there.",
+    "paused": "The connection was paused.",
+    "resumed": "The connection was resumed.",
+    "disconnected": "The connection was ended and its stored access deleted. The readings stay.",
+    "read_refused": "Somebody asked for data of this person and was refused. Nothing was shown.",
+    "exported": "Data of this person were exported.",
+    "erased": "Data of this person were erased.",
+    "adopted": "The connection was taken over from another app.",
+    "rekeyed": "The stored access of the connection was sealed anew, under another key.",
+    "keys_rotated": "The keys that seal the stored access were changed.",
+    "person_added": "This person was added.",
+    "sign_in_link_made": "A link was made to sign in at this account.",
+    "quarantine_put_back": "A connection that was set aside was put back.",
+    "quarantine_discarded": "A connection that was set aside was deleted. The readings stay.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +62,24 @@ OPERATOR = Actor("operator")
 
 def owner(caller: Caller) -> Actor:
     """The caller, through this very request."""
-    return Actor(f"owner:{caller.owner_id}", caller.request_id)
+    return owner_of(caller.owner_id, caller.request_id)
+
+
+def owner_of(owner_id: str, request_id: str | None) -> Actor:
+    """An owner who is known by other means than a call of theirs: a vendor's way back."""
+    return Actor(f"owner:{owner_id}", request_id)
+
+
+def sentence(action: str) -> str:
+    """What an action is to the person, in words; also of one that this version does not know."""
+    return _SENTENCES.get(action, "Something was done that this version has no words for.")
+
+
+def by(actor: str, owner_id: str) -> By:
+    """Who it was, as ``owner_id`` may know it: other owners are never named."""
+    match actor:
+        case SERVICE.name:
+            return "the service"
+        case OPERATOR.name:
+            return "the operator"
+    return "you" if actor == owner_of(owner_id, None).name else "another account"

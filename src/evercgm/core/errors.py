@@ -66,7 +66,15 @@ class ReconnectNeeded(EvercgmError):
 
 
 class NotYours(EvercgmError):
-    """No such thing among what this person may see."""
+    """No such thing among what this person may see.
+
+    ``kind`` and ``id`` say what was asked for; ``id`` None: a token that is never looked up again.
+    """
+
+    def __init__(self, kind: str, id_: str | None = None):
+        super().__init__(kind)
+        self.kind = kind
+        self.id = id_
 
 
 class SyncTooSoon(EvercgmError):

@@ -9,7 +9,8 @@ limit %(most)s
 
 -- name: foreign_connection
 -- One of them; asked after its row is locked, so that a sign-in meanwhile is seen.
-select c.id, c.provider::text as provider, c.access_token, c.refresh_token, c.metadata ->> 'region' as region
+select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
+       c.metadata ->> 'region' as region
 from public.cgm_connections c
 where c.id = %(id)s
   and not exists (select from cgm_private.sync_state s where s.connection_id = c.id)

@@ -2,16 +2,23 @@
 
 import json
 
-from evercgm.core.audit import Action, Actor
-from evercgm.storage.database import Connection, load_queries
+import psycopg
 
+from evercgm.core import audit
+from evercgm.core.audit import Action, Actor
+from evercgm.core.caller import Caller
+from evercgm.core.errors import NotYours
+from evercgm.logs import get_logger
+from evercgm.storage.database import Connection, Database, load_queries
+
+log = get_logger(__name__)
 QUERIES = load_queries("audit.sql")
 
 
 async def record(
     conn: Connection, actor: Actor, action: Action, person_id: str | None, **detail: str | int | bool | None
 ) -> None:
-    """As the worker, in the transaction of the deed itself. ``detail``: ids, counts and codes of ours, nothing else."""
+    """As the worker or the tables' owner, in the deed's own transaction. ``detail``: ids, counts and codes of ours."""
     values = {
         "actor": actor.name,
         "request_id": actor.request_id,
@@ -20,3 +27,36 @@ async def record(
         "detail": json.dumps({name: value for name, value in detail.items() if value is not None}),
     }
     await conn.execute(QUERIES["record"], values)
+
+
+async def record_for_persons(conn: Connection, actor: Actor, action: Action, owner_id: str) -> None:
+    """``record`` for what concerns an owner: each of their persons may read it. Without any it is the operator's."""
+    persons = await (await conn.execute(QUERIES["persons_of"], {"owner_id": owner_id})).fetchall()
+    for person in persons:
+        await record(conn, actor, action, person["id"])
+    if not persons:
+        await record(conn, actor, action, None, owner_id=owner_id)
+
+
+async def record_refusal(db: Database, asker: Caller, refused: NotYours) -> None:
+    """Tell the person whose thing it is that somebody else asked for it; nothing where it is nobody's.
+
+    For after the answer, in a transaction of its own: the asker must not learn from it which of the two it was. At
+    most one event for an asker and a person within an hour. A database that fails is logged, not raised.
+    """
+    actor = audit.owner(asker)
+    values = {
+        "actor": actor.name,
+        "request_id": actor.request_id,
+        "asker": asker.owner_id,
+        "kind": refused.kind,
+        "id": refused.id,
+    }
+    try:
+        async with db.as_worker() as conn:
+            row = await (await conn.execute(QUERIES["whose"], values)).fetchone()
+            # A statement of its own: it must see what was committed before we were alone.
+            if row is not None and row["alone"]:
+                await conn.execute(QUERIES["record_refusal"], {**values, "person_id": row["person_id"]})
+    except (psycopg.Error, OSError) as failure:
+        log.warning("refusal_not_recorded", error=type(failure).__name__)

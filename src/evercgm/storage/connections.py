@@ -283,8 +283,11 @@ async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime)
     await conn.execute(QUERIES["note_success"], values)
 
 
-async def note_failure(conn: Connection, loaded: Loaded, verdict: Verdict) -> None:
-    """The sync failed; nothing is written where a reconnect has happened since it was loaded."""
+async def note_failure(conn: Connection, loaded: Loaded, verdict: Verdict) -> bool:
+    """The sync failed; whether its reason is another than before.
+
+    Nothing is written where a reconnect has happened since it was loaded, and that is no news either.
+    """
     values = {
         "id": loaded.id,
         "generation": loaded.generation,
@@ -295,7 +298,8 @@ async def note_failure(conn: Connection, loaded: Loaded, verdict: Verdict) -> No
         "failure_count": verdict.count,
     }
     await lock(conn, loaded.id)
-    await conn.execute(QUERIES["note_failure"], values)
+    row = await (await conn.execute(QUERIES["note_failure"], values)).fetchone()
+    return row is not None and row["was"] != verdict.reason
 
 
 async def put_off(conn: Connection, connection_id: str) -> None:
@@ -335,11 +339,12 @@ async def blank_tokens(conn: Connection, connection_id: str, person_id: str) -> 
     await conn.execute(QUERIES["blank_previous_token"], {"id": connection_id})
 
 
-async def delete(conn: Connection, connection_id: str, person_id: str) -> int:
-    """Delete the row; its readings stay, unlinked. Returns how many those are."""
+async def delete(conn: Connection, connection_id: str, person_id: str) -> int | None:
+    """Delete the row; its readings stay, unlinked. Returns how many those are, None where the row is gone already."""
     counted = await (await conn.execute(QUERIES["count_readings"], {"id": connection_id})).fetchone()
-    await conn.execute(QUERIES["delete_connection"], {"id": connection_id, "person_id": person_id})
-    return int(counted["readings"]) if counted else 0
+    values = {"id": connection_id, "person_id": person_id}
+    gone = await (await conn.execute(QUERIES["delete_connection"], values)).fetchone()
+    return int(counted["readings"]) if counted and gone else None
 
 
 async def note_seal_broken(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:

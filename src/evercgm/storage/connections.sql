@@ -185,7 +185,12 @@ where connection_id = %(id)s
   and next_sync_at is not null
 
 -- name: note_failure
-with state as (
+-- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written.
+with before as (
+  select s.reason
+  from cgm_private.sync_state s
+  where s.connection_id = %(id)s
+), state as (
   update cgm_private.sync_state
   set next_sync_at = %(next_sync_at)s,
       failures_since = coalesce(failures_since, now()),
@@ -198,8 +203,9 @@ with state as (
 update public.cgm_connections c
 set status = case when c.status = 'disconnected' then c.status else %(status)s::"CGMConnectionStatus" end,
     error_message = %(message)s
-from state
+from state, before
 where c.id = state.connection_id
+returning before.reason as was
 
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
@@ -233,7 +239,7 @@ set previous_refresh_token = '', generation = generation + 1, refresh_until = nu
 where connection_id = %(id)s
 
 -- name: delete_connection
-delete from public.cgm_connections where id = %(id)s and person_id = %(person_id)s
+delete from public.cgm_connections where id = %(id)s and person_id = %(person_id)s returning id
 
 -- name: note_seal_broken
 -- A connection at rest stays at rest.

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm
 
+from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import BadInput, EvercgmError, NotYours
 from evercgm.core.tokens import Secret
+from evercgm.storage import audit
 from evercgm.storage.database import Connection, Database, load_queries
 from evercgm.storage.vault import Place
 
@@ -184,10 +186,12 @@ def _hash(token: str) -> bytes:
 async def sign_in_link(db: Database, owner_id: str, *, lifetime: timedelta = LINK_LIFETIME) -> str:
     """The token of a new one-time link, good for ``lifetime``. Raises BadInput: no UUID."""
     token = secrets.token_urlsafe(32)
-    values = {"token_hash": _hash(token), "owner_id": _owner(owner_id), "lifetime": lifetime}
+    owner = _owner(owner_id)
+    values = {"token_hash": _hash(token), "owner_id": owner, "lifetime": lifetime}
     async with db.as_worker() as conn:
         await conn.execute(QUERIES["forget_old_links"])
         await conn.execute(QUERIES["add_link"], values)
+        await audit.record_for_persons(conn, OPERATOR, "sign_in_link_made", owner)
     return token
 
 

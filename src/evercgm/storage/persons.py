@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import dict_row
 
+from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import BadInput
+from evercgm.storage import audit
 from evercgm.storage.database import Connection, load_queries
 
 QUERIES = load_queries("persons.sql")
@@ -36,6 +38,7 @@ async def add_person(dsn: str, owner_id: str, label: str) -> Person:
     async with await _connect(dsn) as conn:
         await conn.execute(QUERIES["add_person"], values)
         await conn.execute(QUERIES["add_settings"], values)
+        await audit.record(conn, OPERATOR, "person_added", person.id)
     return person
 
 

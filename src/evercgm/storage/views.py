@@ -17,6 +17,8 @@ from evercgm.storage.database import Connection, Database, Row, load_queries
 
 QUERIES = load_queries("views.sql")
 Values = Mapping[str, Any]
+# Digits of an event's place among those of the same moment.
+LONGEST_PLACE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,28 @@ class ReadingsPage:
 
 
 @dataclass(frozen=True, slots=True)
+class EventView:
+    """A deed as the person's owner may see it: who did it stays raw here, ``at`` is aware UTC.
+
+    ``id`` is the event's place among the person's own: the table's numbers would tell of everybody's.
+    """
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPage:
+    """Newest first; ``next_cursor`` leads on to older ones, None at the end."""
+
+    events: list[EventView]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """One sync as its owner may see it; times aware UTC."""
 
@@ -133,7 +157,7 @@ async def connections(db: Database, caller: Caller, person_id: str | None) -> li
     """Connections of one person, or of all. Raises NotYours: not the caller's person."""
     async with db.as_person(caller.claims) as conn:
         if person_id is not None:
-            await _require(conn, "own_person", {"person_id": person_id})
+            await _require_person(conn, person_id)
         rows = await _rows(conn, "connections", {"person_id": person_id, "connection_id": None})
     return [_connection(row) for row in rows]
 
@@ -143,7 +167,7 @@ async def connection(db: Database, caller: Caller, connection_id: str) -> tuple[
     async with db.as_person(caller.claims) as conn:
         rows = await _rows(conn, "connections", {"person_id": None, "connection_id": connection_id})
         if not rows:
-            raise NotYours("connection")
+            raise NotYours("connection", connection_id)
         totals = await _rows(conn, "reading_totals", {"connection_id": connection_id})
     return _connection(rows[0]), Totals(**totals[0])
 
@@ -154,8 +178,9 @@ async def readings(
     """One page of at most ``limit`` readings. Raises NotYours; BadInput: person_id, cursor."""
     after_time, after_id = open_cursor(cursor) if cursor is not None else (None, None)
     async with db.as_person(caller.claims) as conn:
+        chosen = person_id or await _chosen(conn, None)
         values = {
-            "person_id": person_id or await _chosen(conn, None),
+            "person_id": chosen,
             "start": span.start,
             "end": span.end,
             "after_time": after_time,
@@ -166,16 +191,35 @@ async def readings(
         found = await (await rows.execute(QUERIES["readings"], values)).fetchall()
         if not found:
             # The query names the owner: a reading is proof enough, none may be that of a stranger's person.
-            await _require(conn, "own_person", values)
+            await _require_person(conn, chosen)
     page = found[:limit]
     return ReadingsPage(page, make_cursor(page[-1]) if len(found) > limit else None)
+
+
+async def audit_events(
+    db: Database, caller: Caller, person_id: str | None, *, limit: int, cursor: str | None
+) -> EventsPage:
+    """One page of at most ``limit`` events of one person. Raises NotYours; BadInput: person_id, cursor."""
+    after_time, after_place = open_cursor(cursor) if cursor is not None else (None, None)
+    if after_place is not None and not (after_place.isdigit() and len(after_place) <= LONGEST_PLACE):
+        raise _bad_cursor()
+    async with db.as_person(caller.claims) as conn:
+        values = {
+            "person_id": await _chosen(conn, person_id),
+            "after_time": after_time,
+            "after_place": after_place,
+            "limit": limit + 1,
+        }
+        found = [_event(row) for row in await _rows(conn, "audit_events", values)]
+    page = found[:limit]
+    return EventsPage(page, page[-1].id if len(found) > limit else None)
 
 
 async def sync_runs(db: Database, caller: Caller, connection_id: str | None, *, limit: int) -> list[RunView]:
     """The newest syncs of a connection, or of all. Raises NotYours: not the caller's connection."""
     async with db.as_person(caller.claims) as conn:
         if connection_id is not None:
-            await _require(conn, "own_connection", {"connection_id": connection_id})
+            await _require_connection(conn, connection_id)
         values = {"connection_id": connection_id, "run_id": None, "limit": limit}
         return [RunView(**row) for row in await _rows(conn, "sync_runs", values)]
 
@@ -185,7 +229,7 @@ async def sync_run(db: Database, caller: Caller, run_id: str) -> RunView:
     async with db.as_person(caller.claims) as conn:
         rows = await _rows(conn, "sync_runs", {"connection_id": None, "run_id": run_id, "limit": 1})
     if not rows:
-        raise NotYours("sync")
+        raise NotYours("sync", run_id)
     return RunView(**rows[0])
 
 
@@ -193,14 +237,19 @@ async def _rows(conn: Connection, query: str, values: Values) -> list[Row]:
     return await (await conn.execute(QUERIES[query], values)).fetchall()
 
 
-async def _require(conn: Connection, query: str, values: Values) -> None:
-    if not await _rows(conn, query, values):
-        raise NotYours(query)
+async def _require_person(conn: Connection, person_id: str) -> None:
+    if not await _rows(conn, "own_person", {"person_id": person_id}):
+        raise NotYours("person", person_id)
+
+
+async def _require_connection(conn: Connection, connection_id: str) -> None:
+    if not await _rows(conn, "own_connection", {"connection_id": connection_id}):
+        raise NotYours("connection", connection_id)
 
 
 async def _chosen(conn: Connection, person_id: str | None) -> str:
     if person_id is not None:
-        await _require(conn, "own_person", {"person_id": person_id})
+        await _require_person(conn, person_id)
         return person_id
     rows = await _rows(conn, "persons", {})
     if len(rows) != 1:
@@ -217,9 +266,17 @@ def _connection(row: Row) -> ConnectionView:
     return ConnectionView(**facts)
 
 
+def _event(row: Row) -> EventView:
+    return EventView(_place(row["at"], row["place"]), row["at"], row["actor"], row["action"], row["detail"])
+
+
 def make_cursor(last: ReadingView) -> str:
     """The place of a reading in its person's readings, as text for an address."""
-    text = json.dumps([last.measured_at.isoformat(), last.id])
+    return _place(last.measured_at, last.id)
+
+
+def _place(at: datetime, id_: str) -> str:
+    text = json.dumps([at.isoformat(), id_])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -232,5 +289,9 @@ def open_cursor(cursor: str) -> tuple[datetime, str]:
         if not isinstance(id_, str) or not id_.isascii() or not id_.isprintable() or after.tzinfo is None:
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
-        raise BadInput("cursor", "use the next link of the page before as it is") from None
+        raise _bad_cursor() from None
     return after, id_
+
+
+def _bad_cursor() -> BadInput:
+    return BadInput("cursor", "use the next link of the page before as it is")

@@ -111,6 +111,22 @@ select r.id,
   ) d on true
  order by r."timestamp" desc, r.id desc;
 
+-- name: audit_events
+-- one page of the deeds about a person, newest first; "place" tells those of the same moment apart, as text for a cursor
+select e.at, e.place::text as place, e.actor, e.action, e.detail
+  from (
+    select a.at, a.actor, a.action, a.detail, row_number() over (partition by a.at order by a.id) as place
+      from cgm_private.audit_events a
+      join public."Person" p on p.id = a.person_id
+     where a.person_id = %(person_id)s
+       and p."ownerId" = (select auth.uid())::text
+       and (%(after_time)s::timestamptz is null or a.at <= %(after_time)s::timestamptz)
+  ) e
+ where %(after_time)s::timestamptz is null
+    or (e.at, e.place) < (%(after_time)s::timestamptz, %(after_place)s::bigint)
+ order by e.at desc, e.place desc
+ limit %(limit)s;
+
 -- name: sync_runs
 -- the history of syncs, newest first, of one connection or one run where that is given
 select s.id,

@@ -6,6 +6,7 @@ const BASE = '/api/metabolic/cgm';
 const PATIENCE_MS = 20_000;
 const PAGE_OF_READINGS = 1000;
 const PAGES_AT_MOST = 40;
+const PAGE_OF_EVENTS = 20;
 
 /** An answer that says no. `detail` is a sentence for people; `retryAfter` is in seconds or null. */
 export class Problem extends Error {
@@ -74,6 +75,10 @@ export const syncNow = async (connectionId) =>
   (await call('POST', `${BASE}/sync`, { connection_id: connectionId })).runs;
 export const syncs = async (connectionId) =>
   (await call('GET', `${BASE}/syncs?${query({ connection_id: connectionId })}`)).syncs;
+
+/** Who did what with a person's data, newest first: `{events, next}`; `next` leads on to older ones, or is null. */
+export const audit = (personId) => call('GET', `${BASE}/audit?${query({ person_id: personId, limit: PAGE_OF_EVENTS })}`);
+export const auditAfter = (next) => call('GET', ownAddress(next));
 
 /** Where what happens to a person is told as it happens. */
 export const eventsAddress = (personId) => `${BASE}/events?${query({ person_id: personId })}`;

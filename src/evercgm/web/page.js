@@ -1,6 +1,7 @@
 // The page's own life: who is signed in, which person, which range; looks again whenever something is told.
 
 import * as api from './api.js';
+import { makeAudit } from './audit.js';
 import { makeChart } from './chart.js';
 import * as clock from './clock.js';
 import { makeConnections } from './connections.js';
@@ -44,6 +45,7 @@ const refresh = looks.now;
 const live = makeLive({ address: api.eventsAddress, told, opened: looks.soon, lost: looks.now });
 const otherWindows = new BroadcastChannel('evercgm');
 const connectionCards = makeConnections({ providers: () => state.providers, refresh, notice, failed });
+const audit = makeAudit({ failed });
 
 // --- what is shown -------------------------------------------------------------------------------
 
@@ -217,6 +219,7 @@ function choosePerson(id) {
 function forgetPerson() {
   Object.assign(state, nothing());
   connectionCards.forget();
+  audit.forget();
   clearCurrent();
   chart?.reset();
   byId('chart-readout').textContent = '';
@@ -248,6 +251,7 @@ async function lookAtPerson() {
   if (!await load(state)) return;
   showView('person');
   showAll();
+  audit.show(state.personId);
   byId('chart').dataset.range = state.lineOf.split('/')[1] ?? '';
 }
 

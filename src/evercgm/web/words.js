@@ -69,9 +69,16 @@ export const clock = (date) => CLOCK.format(date);
 export const axisClock = (date) => (date.getMinutes() === 0 && hourCycle !== 'h23' && hourCycle !== 'h24' ? HOUR : CLOCK).format(date);
 export const day = (date) => `${WEEKDAY.format(date)} ${date.getDate()}`;
 export const dayAndClock = (date) => `${day(date)} ${MONTH.format(date)}, ${clock(date)}`;
+/** With the year where it is not the present one: "Tue 24 Nov 2025, 14:00". */
+export function dayYearAndClock(date, now) {
+  const year = date.getFullYear() === now.getFullYear() ? '' : ` ${date.getFullYear()}`;
+  return `${day(date)} ${MONTH.format(date)}${year}, ${clock(date)}`;
+}
 
 /** The arrow's words, or '' where the vendor gave none. */
 export const trend = (name) => TRENDS[name] ?? '';
+/** Who did something, as the start of a line. */
+export const by = (name) => name.charAt(0).toUpperCase() + name.slice(1);
 export const status = (name) => STATUSES[name] ?? name;
 export const statusMessage = (connection) => connection.message || MESSAGES[connection.status] || '';
 
