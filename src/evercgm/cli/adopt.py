@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evercgm.actions import adopt as action
-from evercgm.actions.adopt import Found, Left, Outcome, Terms
+from evercgm.actions.adopt import Found, Left, Outcome, Terms, Watch
 from evercgm.cli.surroundings import databases, find_settings
 from evercgm.core.errors import BadInput
 from evercgm.core.tokens import Secret
@@ -75,17 +76,17 @@ async def _run(settings: Settings, service: Secret, wish: _Wish) -> int:
         terms = action.check_terms(runtime.vendors, wish.provider, wish.region, wish.host_key)
         found = await action.look(runtime.db, runtime.vendors, terms)
         if not wish.as_json:
-            _say_found(found, wish.provider)
+            say_found(found, wish.provider)
         outcome = Outcome(0, found.left)
         if not wish.dry_run:
             action.require_region(runtime.vendors, terms, found)
-            if _agreed(found, wish):
+            if agreed(found, wish.yes):
                 outcome = await _take_over(runtime, terms, found)
     _tell(found, outcome, wish)
-    return _exit_code(found, outcome, wish.dry_run)
+    return exit_code(found, outcome, wish.dry_run)
 
 
-def _exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
+def exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
     """1 where connections could not be opened (a dry run: where none could), or none of the ready ones was taken."""
     unreadable = outcome.left.get("unreadable", 0)
     if dry_run:
@@ -93,14 +94,21 @@ def _exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
     return 1 if unreadable or (found.ready and not outcome.adopted) else 0
 
 
-def _agreed(found: Found, wish: _Wish) -> bool:
+def agreed(found: Found, yes: bool) -> bool:
     """Whether to go on; nobody is asked where there is nothing to take over."""
-    if wish.yes or not found.ready:
+    if yes or not found.ready:
         return True
     return typer.confirm(QUESTION, err=True)
 
 
 async def _take_over(runtime: Runtime, terms: Terms, found: Found) -> Outcome:
+    with watched("connections", found.ready + sum(found.left.values())) as watch:
+        return await action.adopt(runtime.db, runtime.vendors, terms, watch)
+
+
+@contextmanager
+def watched(what: str, total: int) -> Iterator[Watch]:
+    """A progress bar, and how to move it: by how many are done."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -109,11 +117,12 @@ async def _take_over(runtime: Runtime, terms: Terms, found: Found) -> Outcome:
         console=Console(stderr=True),
     )
     with bar:
-        task = bar.add_task("connections", total=found.ready + sum(found.left.values()))
-        return await action.adopt(runtime.db, runtime.vendors, terms, lambda done: bar.update(task, completed=done))
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
-def _say_found(found: Found, provider: str) -> None:
+def say_found(found: Found, provider: str) -> None:
+    """What there is, a line a provider."""
     if not found.forms:
         typer.echo("There is no connection that the host app made.")
     for name, forms in sorted(found.forms.items()):

@@ -8,6 +8,7 @@ from evercgm.cli.adopt import adopt
 from evercgm.cli.db import db_app
 from evercgm.cli.demo import demo
 from evercgm.cli.doctor import doctor
+from evercgm.cli.keys import keys_app
 from evercgm.cli.person import person_app, sign_in
 from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
@@ -31,6 +32,7 @@ app.command()(adopt)
 app.command()(doctor)
 app.command("sign-in")(sign_in)
 app.add_typer(db_app, name="db")
+app.add_typer(keys_app, name="keys")
 app.add_typer(person_app, name="person")
 app.add_typer(simulate_app, name="simulate")
 
