@@ -5,6 +5,7 @@ import { makeChart } from './chart.js';
 import * as clock from './clock.js';
 import { makeConnections } from './connections.js';
 import { clearCurrent, showCurrent } from './current.js';
+import { makeErase } from './erase.js';
 import { keepFocus } from './focus.js';
 import { load, nothing, take } from './known.js';
 import { makeLive } from './live.js';
@@ -44,6 +45,7 @@ const refresh = looks.now;
 const live = makeLive({ address: api.eventsAddress, told, opened: looks.soon, lost: looks.now });
 const otherWindows = new BroadcastChannel('evercgm');
 const connectionCards = makeConnections({ providers: () => state.providers, refresh, notice, failed });
+const eraser = makeErase({ person: shownPerson, erased, notice, failed });
 
 // --- what is shown -------------------------------------------------------------------------------
 
@@ -97,9 +99,12 @@ function showPersons() {
   }
   picker.value = state.personId;
   byId('person').hidden = persons.length < 2;
-  const person = persons.find((one) => one.id === state.personId);
-  byId('person-title').textContent = `Glucose of ${person.label}`;
-  document.title = persons.length < 2 ? 'evercgm' : `${person.label} · evercgm`;
+  byId('person-title').textContent = `Glucose of ${shownPerson().label}`;
+  document.title = persons.length < 2 ? 'evercgm' : `${shownPerson().label} · evercgm`;
+}
+
+function shownPerson() {
+  return state.session.persons.find((one) => one.id === state.personId);
 }
 
 function showAll() {
@@ -217,6 +222,7 @@ function choosePerson(id) {
 function forgetPerson() {
   Object.assign(state, nothing());
   connectionCards.forget();
+  eraser.close();
   clearCurrent();
   chart?.reset();
   byId('chart-readout').textContent = '';
@@ -224,6 +230,13 @@ function forgetPerson() {
   byId('chart').setAttribute('aria-label', 'Glucose chart');
   byId('chart-empty').hidden = true;
   showSummary(null);
+}
+
+/** Nothing is left of the person who is shown; the name may be another one. */
+function erased() {
+  forgetPerson();
+  state.sessionAt = 0;
+  refresh();
 }
 
 // --- what is fetched -----------------------------------------------------------------------------
