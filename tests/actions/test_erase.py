@@ -18,7 +18,9 @@ from evercgm.actions.request_sync import request_sync
 from evercgm.core.caller import Caller
 from evercgm.core.erasure import Erasure, HostRows, Rows
 from evercgm.core.errors import BadInput, NotYours
-from evercgm.storage import jobs
+from evercgm.core.reading import Batch, Reading
+from evercgm.storage import connections, jobs, readings
+from evercgm.storage.readings import Owner
 from evercgm.worker.schedule import enqueue_due
 
 KEPT_IN = {"cgm_private.audit_events", "cgm_private.erased_persons"}
@@ -196,7 +198,7 @@ async def test_what_was_counted_before_is_what_goes_and_stays(world: World, alex
     host_readings(world, alex.person_id, alex.connection_id)
     host_connection(world, alex.person_id)
     world.sql("insert into cgm_private.person_settings (person_id, label) values (%s, 'Alex')", alex.person_id)
-    readings = len(await world.truth("User7"))
+    number = len(await world.truth("User7"))
 
     own = await erase.look_at_own(world.db, alex.caller, alex.person_id)
     counted = await erase.look(world.db, alex.person_id)
@@ -207,12 +209,12 @@ async def test_what_was_counted_before_is_what_goes_and_stays(world: World, alex
     kept = {**HOST_READINGS, "cgm": HOST_READINGS["cgm"] + 1}
     # The sync's job and its run, and one of everything else.
     rows = Rows(
-        readings={"cgm": readings}, connections=1, syncs=1, routes=1, unreadable_records=1, set_aside=1, sign_ins=1,
+        readings={"cgm": number}, connections=1, syncs=1, routes=1, unreadable_records=1, set_aside=1, sign_ins=1,
         jobs=1, settings=1,
     )  # fmt: skip
     assert erased == Report(rows, HostRows(kept, 1))
     assert everything.kept == HostRows({}, 1)
-    assert everything.erased.readings == {**kept, "cgm": readings + kept["cgm"]}
+    assert everything.erased.readings == {**kept, "cgm": number + kept["cgm"]}
 
 
 async def test_all_readings_takes_the_hosts_too_and_leaves_its_connection(world: World, alex: Someone) -> None:
@@ -269,13 +271,13 @@ async def test_the_record_keeps_who_and_how_much_and_nothing_else(world: World, 
     events = world.sql(
         """select actor, request_id, person_id, detail from cgm_private.audit_events where action = 'erased'"""
     )
-    readings = report.erased.readings["cgm"]
+    number = report.erased.readings["cgm"]
     assert events == [
         (
             f"owner:{alex.caller.owner_id}",
             "request-1",
             alex.person_id,
-            {"connections": 1, "readings": readings, "readings_kept": 0},
+            {"connections": 1, "readings": number, "readings_kept": 0},
         )
     ]
     assert [one.person_id for one in await erase.erased_persons(world.db)] == [alex.person_id]
@@ -365,6 +367,26 @@ async def test_erasing_and_syncing_at_the_same_time_leaves_nothing(world: World,
     assert report.erased.connections == 1
     assert result is None or result.outcome in ("cancelled", "succeeded")
     assert mentions(world, connection_id) == {}
+    assert set(mentions(world, alex.person_id)) == {"public.Person"}
+
+
+async def test_a_window_that_is_being_stored_is_waited_for_and_goes_too(world: World, alex: Someone) -> None:
+    connection_id = await world.connect("User7")
+    owner = Owner(alex.person_id, connection_id, "dexcom/dexcom/account")
+    reading = Reading("record-1", datetime(2026, 11, 1, tzinfo=UTC), 120)
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+
+    async with world.db.as_worker() as conn:
+        # As a sync does it: the connection first, then the person, then the readings.
+        assert await connections.lock(conn, connection_id)
+        erasing = asyncio.create_task(erase.erase_own(world.db, alex.caller, alex.person_id))
+        while world.sql(waiting) == [(0,)]:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+        saved = await readings.save(conn, owner, Batch((reading,), (), None))
+    report = await erasing
+
+    assert saved.inserted == 1
+    assert report.erased.readings == {"cgm": 1}
     assert set(mentions(world, alex.person_id)) == {"public.Person"}
 
 
