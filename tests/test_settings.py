@@ -3,15 +3,18 @@
 import base64
 import hashlib
 import secrets
+from collections.abc import Mapping
 
 import pytest
 
 from evercgm import settings as module
 from evercgm.core.errors import SettingsError
-from evercgm.settings import parse_key, read_settings, require_key
+from evercgm.settings import parse_key, read_settings, require_host_key, require_key
 
 GOOD = secrets.token_hex(32)
 OLD = secrets.token_hex(32)
+BURNT = secrets.token_bytes(32)
+DENIED = {"EVERCGM_DENIED_KEYS": hashlib.sha256(BURNT).hexdigest()}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,16 @@ OLD = secrets.token_hex(32)
         ({"ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "ENCRYPTION_KEY"),
         ({"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "ENCRYPTION_KEY"),
         ({"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": GOOD}, "ENCRYPTION_KEYS_PREVIOUS", "twice"),
+        ({**DENIED, "ENCRYPTION_KEY": BURNT.hex()}, "ENCRYPTION_KEY", "make a new one"),
+        (
+            {**DENIED, "ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": BURNT.hex()},
+            "ENCRYPTION_KEYS_PREVIOUS",
+            "new",
+        ),
+        ({**DENIED, "EVERCGM_HOST_ENCRYPTION_KEY": BURNT.hex()}, "EVERCGM_HOST_ENCRYPTION_KEY", "keys rekey-leaked"),
+        ({"EVERCGM_HOST_ENCRYPTION_KEY": "no key!"}, "EVERCGM_HOST_ENCRYPTION_KEY", "64 hex digits"),
+        ({"EVERCGM_DENIED_KEYS": f"{GOOD},x"}, "EVERCGM_DENIED_KEYS", "entry 2"),
+        ({"EVERCGM_DENIED_KEYS": "ab" * 31}, "EVERCGM_DENIED_KEYS", "64 hex digits"),
         ({"DEXCOM_CLIENT_ID": "id"}, "DEXCOM_CLIENT_SECRET", "go together"),
         ({"DEXCOM_EU_CLIENT_SECRET": "s"}, "DEXCOM_EU_CLIENT_ID", "go together"),
         ({"EVERCGM_VENDOR_BASE_URLS": "{}"}, "EVERCGM_VENDOR_BASE_URLS", "EVERCGM_ALLOW_SIMULATORS"),
@@ -79,20 +92,38 @@ def test_a_key_is_read_from_hex_and_from_both_kinds_of_base64() -> None:
     assert [parse_key("ENCRYPTION_KEY", form) for form in forms] == [raw] * 4
 
 
-def test_a_published_key_is_refused_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = secrets.token_bytes(32)
-    burnt = base64.b64encode(hashlib.sha256(raw).digest()).decode()
-    monkeypatch.setattr(module, "DENIED_KEYS", module.DENIED_KEYS | {burnt})
+@pytest.mark.parametrize("name", ["ENCRYPTION_KEY", "EVERCGM_HOST_ENCRYPTION_KEY"])
+def test_a_denied_key_is_refused_in_every_form(name: str) -> None:
+    for form in (BURNT.hex(), BURNT.hex().upper(), f" {base64.b64encode(BURNT).decode()} "):
+        with pytest.raises(SettingsError, match=f"^{name} is a key that has been published") as refused:
+            read_settings({**DENIED, name: form})
 
-    for form in (raw.hex(), raw.hex().upper(), f" {base64.b64encode(raw).decode()} "):
-        with pytest.raises(SettingsError, match="published"):
-            parse_key("ENCRYPTION_KEY", form)
+        assert BURNT.hex() not in str(refused.value).lower()
+
+
+@pytest.mark.parametrize("text", ["{}", " {} ,", "{},{}", "00{},{}"])
+def test_the_deny_list_is_read_with_blanks_and_in_either_case(text: str) -> None:
+    burnt = hashlib.sha256(BURNT).hexdigest().upper()
+    listed = text.replace("00{}", "00" * 32).replace("{}", burnt)
+
+    with pytest.raises(SettingsError, match="ENCRYPTION_KEY is a key"):
+        read_settings({"EVERCGM_DENIED_KEYS": listed, "ENCRYPTION_KEY": BURNT.hex()})
+
+
+@pytest.mark.parametrize("env", [DENIED, {}])
+def test_only_a_host_key_may_be_a_denied_one_and_only_where_that_is_said(env: Mapping[str, str]) -> None:
+    given = {**env, "EVERCGM_HOST_ENCRYPTION_KEY": BURNT.hex()}
+
+    assert require_host_key(read_settings(given, leaked_host_key=True)) == BURNT
+    with pytest.raises(SettingsError, match=r"^ENCRYPTION_KEY is a key"):
+        read_settings({**DENIED, "ENCRYPTION_KEY": BURNT.hex()}, leaked_host_key=True)
 
 
 def test_the_deny_list_holds_the_two_fingerprints_of_the_shared_page() -> None:
-    fingerprints = {base64.b64decode(text).hex()[:8] for text in module.DENIED_KEYS}
+    fingerprints = {fingerprint.hex()[:8] for fingerprint in module.PUBLISHED_KEYS}
 
     assert fingerprints == {"c05bad17", "865b130b"}
+    assert read_settings(DENIED).denied_keys == module.PUBLISHED_KEYS | {hashlib.sha256(BURNT).digest()}
 
 
 def test_without_a_key_the_service_does_not_start() -> None:
@@ -104,6 +135,7 @@ def test_no_secret_shows_in_the_settings_text() -> None:
     settings = read_settings(
         {
             "ENCRYPTION_KEY": GOOD,
+            "EVERCGM_HOST_ENCRYPTION_KEY": BURNT.hex(),
             "DATABASE_URL": "postgresql://u:hidden-password@h/d",
             "DEXCOM_CLIENT_ID": "id",
             "DEXCOM_CLIENT_SECRET": "hidden-secret",
@@ -114,6 +146,7 @@ def test_no_secret_shows_in_the_settings_text() -> None:
 
     assert "hidden" not in text
     assert GOOD not in text
+    assert BURNT.hex() not in text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:54321", "localhost:54321", "[::1]:54321"])

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,17 +19,21 @@ _HEX = re.compile(r"[0-9a-fA-F]*")
 # SHA-256 of keys that count as public (database facts, 3.1): the one printed in the report of
 # October 2025, and the host app's development fallback. Never the keys themselves. In base64, so
 # that no 64 hex digits in a row stand in this tree.
-DENIED_KEYS = frozenset(
-    {
+PUBLISHED_KEYS = frozenset(
+    base64.b64decode(text)
+    for text in (
         "wFutF/IqlLxngkLmA3qmzqNcj24eTazpw/WOFzmtfjM=",
         "hlsTC4H400W8GJl4r8mR6ibAmKyyVKzj1QMLKTScpHI=",
-    }
+    )
 )
+HOST_KEY = "EVERCGM_HOST_ENCRYPTION_KEY"
+DENIED_KEYS = "EVERCGM_DENIED_KEYS"
 NAMES = frozenset(
     {
         "EVERCGM_DATA_DIR",
         "EVERCGM_PUBLIC_URL",
-        "EVERCGM_HOST_ENCRYPTION_KEY",
+        HOST_KEY,
+        DENIED_KEYS,
         "EVERCGM_LOG_LEVEL",
         "EVERCGM_VENDOR_BASE_URLS",
         "EVERCGM_ALLOW_SIMULATORS",
@@ -40,6 +44,7 @@ NAMES = frozenset(
 )
 # Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
 SHORTEST_JWT_SECRET = 32
+_FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
 DEXCOM_CREDENTIALS = {
@@ -79,7 +84,9 @@ class Settings:
     data_dir: Path
     public_url: str
     keys: tuple[bytes, ...]
-    host_key: Secret | None
+    host_key: bytes | None
+    # SHA-256 of keys that may never be used.
+    denied_keys: frozenset[bytes]
     log_level: str
     dexcom: Mapping[str, Credentials]
     dexcom_redirect_uri: str
@@ -94,22 +101,26 @@ class Settings:
         return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
 
 
-def read_settings(env: Mapping[str, str], *, simulators: bool = False) -> Settings:
+def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_host_key: bool = False) -> Settings:
     """Read and check them all. ``simulators`` allows vendor base URLs (demo and tests).
+
+    ``leaked_host_key``: the host app's key may be a denied one, for the command that takes its tokens from under it.
 
     Raises SettingsError: names the setting and says what would be right.
     """
     _refuse_unknown(env)
     public_url = origin_url("EVERCGM_PUBLIC_URL", env.get("EVERCGM_PUBLIC_URL") or "http://127.0.0.1:8400")
     callback = f"{public_url}/api/metabolic/cgm/dexcom/callback"
+    denied = _denied_keys(env)
     return Settings(
         database_url=_dsn(env, "DATABASE_URL"),
         migration_database_url=_dsn(env, "MIGRATION_DATABASE_URL"),
         worker_database_url=_dsn(env, "WORKER_DATABASE_URL"),
         data_dir=Path(env.get("EVERCGM_DATA_DIR") or "~/.local/share/evercgm").expanduser(),
         public_url=public_url,
-        keys=_keys(env),
-        host_key=Secret(env["EVERCGM_HOST_ENCRYPTION_KEY"]) if env.get("EVERCGM_HOST_ENCRYPTION_KEY") else None,
+        keys=_keys(env, denied),
+        host_key=_host_key(env, frozenset() if leaked_host_key else denied),
+        denied_keys=denied,
         log_level=_log_level(env),
         dexcom=_dexcom(env),
         dexcom_redirect_uri=env.get("DEXCOM_REDIRECT_URI") or callback,
@@ -129,14 +140,19 @@ def require_key(settings: Settings) -> tuple[bytes, ...]:
 
 
 def require_host_key(settings: Settings) -> bytes:
-    """The host app's key, for ``adopt``. Raises SettingsError: none, a wrong form, or a published one."""
+    """The host app's key. Raises SettingsError where there is none."""
     if settings.host_key is None:
-        raise SettingsError("EVERCGM_HOST_ENCRYPTION_KEY is not set: it opens the tokens that the host app sealed")
-    return parse_key("EVERCGM_HOST_ENCRYPTION_KEY", settings.host_key.reveal())
+        raise SettingsError(f"{HOST_KEY} is not set: it opens the tokens that the host app sealed")
+    return settings.host_key
 
 
-def parse_key(name: str, text: str) -> bytes:
-    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or public key."""
+def fingerprint(key: bytes) -> bytes:
+    """How a key is named on the deny-list: its SHA-256, so that the list tells nothing of it."""
+    return hashlib.sha256(key).digest()
+
+
+def parse_key(name: str, text: str, denied: Container[bytes] = PUBLISHED_KEYS) -> bytes:
+    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or denied key."""
     text = text.strip()
     # Hex digits of another count are a key that was cut, not base64: their bytes are told, and none is taken for 32.
     try:
@@ -147,9 +163,15 @@ def parse_key(name: str, text: str) -> bytes:
         raise SettingsError(f"{name} holds {len(raw)} bytes; it must be exactly 32 random bytes")
     if len(set(raw)) == 1:
         raise SettingsError(f"{name} is one byte repeated; make a random one, for example: openssl rand -hex 32")
-    if base64.b64encode(hashlib.sha256(raw).digest()).decode() in DENIED_KEYS:
-        raise SettingsError(f"{name} is a key that has been published; make a new one: openssl rand -hex 32")
+    if fingerprint(raw) in denied:
+        raise SettingsError(f"{name} is a key that has been published or that {DENIED_KEYS} names; {_instead(name)}")
     return raw
+
+
+def _instead(name: str) -> str:
+    if name == HOST_KEY:
+        return "only `evercgm keys rekey-leaked` takes it"
+    return "make a new one: openssl rand -hex 32"
 
 
 def _from_base64(text: str) -> bytes:
@@ -180,18 +202,32 @@ def _dsn(env: Mapping[str, str], name: str) -> Secret | None:
     return Secret(text)
 
 
-def _keys(env: Mapping[str, str]) -> tuple[bytes, ...]:
+def _keys(env: Mapping[str, str], denied: Container[bytes]) -> tuple[bytes, ...]:
     primary = env.get("ENCRYPTION_KEY", "")
     previous = [text for text in env.get("ENCRYPTION_KEYS_PREVIOUS", "").split(",") if text.strip()]
     if not primary:
         if previous:
             raise SettingsError("ENCRYPTION_KEYS_PREVIOUS is set without ENCRYPTION_KEY, which seals new tokens")
         return ()
-    keys = [parse_key("ENCRYPTION_KEY", primary)]
-    keys += [parse_key("ENCRYPTION_KEYS_PREVIOUS", text) for text in previous]
+    keys = [parse_key("ENCRYPTION_KEY", primary, denied)]
+    keys += [parse_key("ENCRYPTION_KEYS_PREVIOUS", text, denied) for text in previous]
     if len(set(keys)) != len(keys):
         raise SettingsError("ENCRYPTION_KEYS_PREVIOUS holds a key twice, or the one of ENCRYPTION_KEY")
     return tuple(keys)
+
+
+def _host_key(env: Mapping[str, str], denied: Container[bytes]) -> bytes | None:
+    text = env.get(HOST_KEY)
+    return parse_key(HOST_KEY, text, denied) if text else None
+
+
+def _denied_keys(env: Mapping[str, str]) -> frozenset[bytes]:
+    """The published ones, and those that the operator has burnt."""
+    texts = [text.strip() for text in env.get(DENIED_KEYS, "").split(",") if text.strip()]
+    for number, text in enumerate(texts, 1):
+        if not _FINGERPRINT.fullmatch(text):
+            raise SettingsError(f"{DENIED_KEYS}: entry {number} is not 64 hex digits, the SHA-256 of a key's 32 bytes")
+    return PUBLISHED_KEYS | {bytes.fromhex(text) for text in texts}
 
 
 def _log_level(env: Mapping[str, str]) -> str:

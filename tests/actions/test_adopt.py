@@ -1,7 +1,5 @@
 """Connections of the host app: untouched before they are taken over, complete and not doubled after it."""
 
-import base64
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +9,11 @@ import pytest
 from adoption_world import ALICE, HOST_KEY, HostApp, host_sealed, load_production
 from sync_world import World, open_world
 
-from evercgm import settings
 from evercgm.actions import adopt as action
 from evercgm.actions.disconnect import disconnect
 from evercgm.actions.request_sync import request_sync
 from evercgm.core.caller import Caller
-from evercgm.core.errors import BadInput, SettingsError
+from evercgm.core.errors import BadInput
 from evercgm.storage import connections
 from evercgm.storage.schema.migrate import migrate
 from evercgm.worker.schedule import enqueue_due
@@ -219,16 +216,6 @@ async def test_a_person_may_delete_a_row_of_the_host_and_keeps_the_readings(worl
     assert kept == len(made)
     assert len(made) == len(host.series(ALICE))
     assert world.sql("select count(*) from cgm_connections where id = 'conn-a1'") == [(0,)]
-
-
-def test_a_published_key_of_the_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    burnt = base64.b64encode(hashlib.sha256(HOST_KEY).digest()).decode()
-    monkeypatch.setattr(settings, "DENIED_KEYS", settings.DENIED_KEYS | {burnt})
-    read = settings.read_settings({"EVERCGM_HOST_ENCRYPTION_KEY": HOST_KEY.hex()})
-
-    with pytest.raises(SettingsError, match="EVERCGM_HOST_ENCRYPTION_KEY is a key that has been published"):
-        settings.require_host_key(read)
-    assert HOST_KEY.hex() not in f"{read!r} {read.host_key}"
 
 
 async def _candidates(world: World) -> AsyncIterator[str]:

@@ -28,11 +28,15 @@ WORST_FIRST: tuple[Form, ...] = ("unreadable", "empty", "ours", "plain", "host")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What to take over and how: the route, the region of rows that name none, the keys that open them."""
+    """What to take over and how: the route, the region of rows that name none, the keys that open them.
+
+    ``leaked``: others may have the host's key, so every pair is renewed at the vendor at once.
+    """
 
     route: str
     region: str | None
     envelope: HostEnvelope
+    leaked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,17 @@ class _Opened:
 Watch = Callable[[int], None]
 
 
-def _unwatched(_done: int) -> None:
+def unwatched(_done: int) -> None:
     """Nobody looks on."""
 
 
-def check_terms(vendors: Vendors, route: str, region: str | None, host_key: bytes) -> Terms:
+def check_terms(vendors: Vendors, route: str, region: str | None, host_key: bytes, *, leaked: bool = False) -> Terms:
     """The terms of a run. Raises BadInput: a provider that we cannot sync, a region that is not set up here."""
     if route not in vendors.providers:
         raise BadInput("--provider", f"only these can be taken over: {', '.join(sorted(vendors.providers))}")
     if region is not None and (route, region) not in vendors.apps:
         raise BadInput("--region", f"this region is not set up here; set up: {_offered(vendors, route)}")
-    return Terms(route, region, HostEnvelope(host_key))
+    return Terms(route, region, HostEnvelope(host_key), leaked)
 
 
 async def look(db: Database, vendors: Vendors, terms: Terms) -> Found:
@@ -100,7 +104,7 @@ def require_region(vendors: Vendors, terms: Terms, found: Found) -> None:
         raise BadInput("--region", f"{nameless} connections name no region; give it: {_offered(vendors, terms.route)}")
 
 
-async def adopt(db: Database, vendors: Vendors, terms: Terms, watch: Watch = _unwatched) -> Outcome:
+async def adopt(db: Database, vendors: Vendors, terms: Terms, watch: Watch = unwatched) -> Outcome:
     """Take over what can be, each connection in its own transaction; a run that was cut off goes on where it ended."""
     left: Counter[Left] = Counter()
     adopted = 0
@@ -127,11 +131,12 @@ async def _adopt_one(db: Database, vendors: Vendors, terms: Terms, connection_id
         region = _region(row, terms)
         if reason is not None or region is None:
             return reason
-        await adoption.take_over(
-            conn, db.vault, connection_id, region=region, access=opened.access, refresh=opened.refresh
-        )
+        pair = (opened.access, opened.refresh)
+        await adoption.take_over(conn, db.vault, connection_id, region=region, pair=pair, renew=terms.leaked)
         what = {"connection_id": connection_id, "provider": row["provider"], "region": region, "form": opened.form}
         await record(conn, OPERATOR, "adopted", row["person_id"], **what)
+        if terms.leaked:
+            await record(conn, OPERATOR, "rekeyed", row["person_id"], **what)
     log.info("adopted", connection_id=connection_id, region=region, form=opened.form)
     return None
 
@@ -153,13 +158,13 @@ def _region(row: Row, terms: Terms) -> str | None:
 
 
 def _open(row: Row, vault: Vault, envelope: HostEnvelope) -> _Opened:
-    access_form, access = _open_token(row["access_token"], connections.access_place(row["id"]), vault, envelope)
-    refresh_form, refresh = _open_token(row["refresh_token"], connections.refresh_place(row["id"]), vault, envelope)
+    access_form, access = open_token(row["access_token"], connections.access_place(row["id"]), vault, envelope)
+    refresh_form, refresh = open_token(row["refresh_token"], connections.refresh_place(row["id"]), vault, envelope)
     form = next(form for form in WORST_FIRST if form in (access_form, refresh_form))
     return _Opened(form, access, refresh)
 
 
-def _open_token(stored: str, place: Place, vault: Vault, envelope: HostEnvelope) -> tuple[Form, Secret]:
+def open_token(stored: str, place: Place, vault: Vault, envelope: HostEnvelope) -> tuple[Form, Secret]:
     """The form that a token truly has, and the token; one that does not open is ``unreadable``."""
     form = form_of(stored)
     try:

@@ -55,12 +55,12 @@ PersonQuery = Annotated[str | None, Query(pattern=ID_PATTERN)]
 
 
 def only_known_query(request: Request) -> None:
-    """For routes that read: a misspelt parameter would be an answer to another question, as would one of two.
+    """For routes that read or delete: a misspelt parameter would be an answer to another question, as would one of two.
 
     Raises BadInput naming the parameter. Looks at what the route itself declares.
     """
     route = request.scope.get("route")
-    if request.method not in ("GET", "HEAD") or not isinstance(route, APIRoute):
+    if request.method not in ("GET", "HEAD", "DELETE") or not isinstance(route, APIRoute):
         return
     known = [field.alias for field in route.dependant.query_params]
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():

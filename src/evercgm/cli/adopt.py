@@ -74,17 +74,17 @@ async def _run(settings: Settings, service: Secret, wish: _Wish) -> int:
         terms = action.check_terms(runtime.vendors, wish.provider, wish.region, wish.host_key)
         found = await action.look(runtime.db, runtime.vendors, terms)
         if not wish.as_json:
-            _say_found(found, wish.provider)
+            say_found(found, wish.provider)
         outcome = Outcome(0, found.left)
         if not wish.dry_run:
             action.require_region(runtime.vendors, terms, found)
-            if _agreed(found, wish):
+            if agreed(found, wish.yes):
                 outcome = await _take_over(runtime, terms, found)
     _tell(found, outcome, wish)
-    return _exit_code(found, outcome, wish.dry_run)
+    return exit_code(found, outcome, wish.dry_run)
 
 
-def _exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
+def exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
     """1 where connections could not be opened (a dry run: where none could), or none of the ready ones was taken."""
     unreadable = outcome.left.get("unreadable", 0)
     if dry_run:
@@ -92,19 +92,20 @@ def _exit_code(found: Found, outcome: Outcome, dry_run: bool) -> int:
     return 1 if unreadable or (found.ready and not outcome.adopted) else 0
 
 
-def _agreed(found: Found, wish: _Wish) -> bool:
+def agreed(found: Found, yes: bool) -> bool:
     """Whether to go on; nobody is asked where there is nothing to take over."""
-    if wish.yes or not found.ready:
+    if yes or not found.ready:
         return True
     return typer.confirm(QUESTION, err=True)
 
 
 async def _take_over(runtime: Runtime, terms: Terms, found: Found) -> Outcome:
     with progress_bar("connections", found.ready + sum(found.left.values())) as show:
-        return await action.adopt(runtime.db, runtime.vendors, terms, lambda done: show(done, None))
+        return await action.adopt(runtime.db, runtime.vendors, terms, show)
 
 
-def _say_found(found: Found, provider: str) -> None:
+def say_found(found: Found, provider: str) -> None:
+    """What there is, a line a provider."""
     if not found.forms:
         typer.echo("There is no connection that the host app made.")
     for name, forms in sorted(found.forms.items()):

@@ -11,6 +11,7 @@ import typer
 
 from evercgm.actions import rotate_keys as action
 from evercgm.actions.rotate_keys import Rotation, Watch
+from evercgm.cli.keys_leaked import rekey_leaked
 from evercgm.cli.keys_words import as_json, tell_inventory, tell_keys, tell_rotation
 from evercgm.cli.progress_bar import progress_bar
 from evercgm.cli.surroundings import databases, find_settings
@@ -31,6 +32,7 @@ To replace a key: 1. add this one to ENCRYPTION_KEYS_PREVIOUS of every serve and
 """
 
 keys_app = typer.Typer(help="The keys that stored tokens are sealed with.", no_args_is_help=True)
+keys_app.command("rekey-leaked")(rekey_leaked)
 
 
 @keys_app.command("new")

@@ -8,6 +8,7 @@ from evercgm.cli.adopt import adopt
 from evercgm.cli.db import db_app
 from evercgm.cli.demo import demo
 from evercgm.cli.doctor import doctor
+from evercgm.cli.erase import erase
 from evercgm.cli.keys import keys_app
 from evercgm.cli.person import person_app, sign_in
 from evercgm.cli.serve import serve, work
@@ -29,6 +30,7 @@ app.command()(serve)
 app.command()(work)
 app.command()(sync)
 app.command()(adopt)
+app.command()(erase)
 app.command()(doctor)
 app.command("sign-in")(sign_in)
 app.add_typer(db_app, name="db")

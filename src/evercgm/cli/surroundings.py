@@ -30,16 +30,20 @@ class Databases:
     server: embedded.Embedded | None = None
 
 
-def find_settings(env: Mapping[str, str] | None = None, *, simulators: bool = False) -> Settings:
+def find_settings(
+    env: Mapping[str, str] | None = None, *, simulators: bool = False, leaked_host_key: bool = False
+) -> Settings:
     """The settings; those of a demo that runs in the data directory, and its key, where none are set."""
     given = dict(os.environ) if env is None else dict(env)
-    settings = read_settings(given, simulators=simulators)
+    settings = read_settings(given, simulators=simulators, leaked_host_key=leaked_host_key)
     beside = settings.data_dir / DEMO_ENVIRONMENT
     if env is None and settings.database_url is None and beside.is_file():
-        settings = read_settings({**json.loads(beside.read_text()), **given}, simulators=True)
+        both = {**json.loads(beside.read_text()), **given}
+        settings = read_settings(both, simulators=True, leaked_host_key=leaked_host_key)
     stored = settings.data_dir / KEY_FILE
     if not settings.keys and stored.is_file():
-        settings = replace(settings, keys=(parse_key(str(stored), stored.read_text()),))
+        key = parse_key(str(stored), stored.read_text(), settings.denied_keys)
+        settings = replace(settings, keys=(key,))
     return settings
 
 

@@ -1,6 +1,7 @@
 """Connections that the host app made: lists them with their tokens as stored, and makes one ours."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 
 from evercgm.core.tokens import Secret
 from evercgm.storage import connections
@@ -11,15 +12,24 @@ QUERIES = load_queries("adoption.sql")
 PAGE = 500
 
 
-async def foreign_connections(db: Database) -> AsyncIterator[Row]:
+def foreign_connections(db: Database) -> AsyncIterator[Row]:
     """All connections without ``sync_state``: id, provider, both tokens as stored, region of the metadata.
 
     Read in pages, each in its own transaction; what becomes ours meanwhile may be missing.
     """
+    return _pages(db, "foreign_connections")
+
+
+def quarantined(db: Database) -> AsyncIterator[Row]:
+    """All connections that were set aside: id and both tokens as stored; read like ``foreign_connections``."""
+    return _pages(db, "quarantined")
+
+
+async def _pages(db: Database, query: str) -> AsyncIterator[Row]:
     after = ""
     while True:
         async with db.as_worker() as conn:
-            cursor = await conn.execute(QUERIES["foreign_connections"], {"after": after, "most": PAGE})
+            cursor = await conn.execute(QUERIES[query], {"after": after, "most": PAGE})
             page = await cursor.fetchall()
         for row in page:
             yield row
@@ -36,14 +46,43 @@ async def lock_foreign(conn: Connection, connection_id: str) -> Row | None:
 
 
 async def take_over(
-    conn: Connection, vault: Vault, connection_id: str, *, region: str, access: Secret, refresh: Secret
+    conn: Connection, vault: Vault, connection_id: str, *, region: str, pair: tuple[Secret, Secret], renew: bool
 ) -> None:
-    """Seal both tokens for their places and begin the sync's memory of a connection that is locked; it is due now."""
+    """Seal both tokens for their places and begin the sync's memory of a connection that is locked; it is due now.
+
+    ``pair``: access and refresh token. ``renew``: the first call refreshes, as if the access token had ended.
+    """
+    access, refresh = pair
     values = {
         "id": connection_id,
         "region": region,
+        "renew": renew,
         "access": vault.seal(access, connections.access_place(connection_id)),
         "refresh": vault.seal(refresh, connections.refresh_place(connection_id)),
     }
     await conn.execute(QUERIES["take_over"], values)
     await conn.execute(QUERIES["begin_state"], values)
+
+
+async def lock_quarantined(conn: Connection, connection_id: str) -> Row | None:
+    """One that was set aside, locked: id, person_id, both tokens as stored; None where it is gone by now."""
+    return await (await conn.execute(QUERIES["quarantined_one"], {"id": connection_id})).fetchone()
+
+
+async def reseal_quarantined(conn: Connection, connection_id: str, tokens: Mapping[str, str]) -> None:
+    """Replace tokens of one that is locked, by column name; each sealed for its place in ``cgm_connections``."""
+    values = {"id": connection_id, "tokens": json.dumps(dict(tokens))}
+    await conn.execute(QUERIES["reseal_quarantined"], values)
+
+
+async def renew_at_once(db: Database, provider: str) -> None:
+    """Those taken over before and never renewed at the vendor since: due, and their next call refreshes."""
+    async with db.as_worker() as conn:
+        await conn.execute(QUERIES["renew_at_once"], {"provider": provider})
+
+
+async def never_renewed(db: Database) -> dict[str, int]:
+    """How many were taken over and never renewed at the vendor since, by status."""
+    async with db.as_worker() as conn:
+        rows = await (await conn.execute(QUERIES["never_renewed"])).fetchall()
+    return {row["status"]: row["connections"] for row in rows}

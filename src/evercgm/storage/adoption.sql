@@ -17,11 +17,14 @@ where c.id = %(id)s
 
 -- name: take_over
 -- The tokens under our seal. The host's cursor means nothing to us, its error text is not ours; what a person
--- disconnected stays so, and whatever else the host thought of it, we try.
+-- disconnected stays so, and whatever else the host thought of it, we try. An access token that has ended is renewed first.
 update public.cgm_connections
 set access_token = %(access)s,
     refresh_token = %(refresh)s,
-    token_expires_at = case when isfinite(token_expires_at) then token_expires_at else now() at time zone 'UTC' end,
+    token_expires_at = case
+      when isfinite(token_expires_at) and not %(renew)s then token_expires_at
+      else now() at time zone 'UTC'
+    end,
     sync_cursor = null,
     error_message = null,
     status = case when status = 'disconnected' then status else 'connected' end
@@ -33,3 +36,58 @@ insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_
 select c.id, c.person_id, %(region)s, now(), c.created_at at time zone 'UTC', now()
 from public.cgm_connections c
 where c.id = %(id)s
+
+-- name: quarantined
+-- One page of the connections that were set aside, by id; tokens as they are stored.
+select q.id, coalesce(q.connection ->> 'access_token', '') as access_token,
+       coalesce(q.connection ->> 'refresh_token', '') as refresh_token
+from cgm_private.quarantined_connections q
+where q.id > %(after)s
+order by q.id
+limit %(most)s
+
+-- name: quarantined_one
+select q.id, q.person_id, coalesce(q.connection ->> 'access_token', '') as access_token,
+       coalesce(q.connection ->> 'refresh_token', '') as refresh_token
+from cgm_private.quarantined_connections q
+where q.id = %(id)s
+for update
+
+-- name: reseal_quarantined
+update cgm_private.quarantined_connections
+set connection = connection || %(tokens)s::jsonb
+where id = %(id)s
+
+-- name: renew_at_once
+-- Taken over (their consent is older than our row) and never renewed since. One that waits for a reason goes on waiting.
+with waiting as (
+  select c.id
+  from public.cgm_connections c
+  join cgm_private.sync_state s on s.connection_id = c.id
+  where c.provider = %(provider)s::"CGMProvider"
+    and s.generation = 0
+    and (s.adopted_at is not null or s.connected_at < s.created_at)
+  order by c.id
+  for update of c
+),
+state as (
+  update cgm_private.sync_state s
+  set next_sync_at = case when s.reason is null then now() else s.next_sync_at end
+  from waiting w
+  where s.connection_id = w.id
+    and s.generation = 0
+  returning s.connection_id
+)
+update public.cgm_connections c
+set token_expires_at = now() at time zone 'UTC'
+from state
+where c.id = state.connection_id
+
+-- name: never_renewed
+select c.status::text as status, count(*) as connections
+from cgm_private.sync_state s
+join public.cgm_connections c on c.id = s.connection_id
+where s.generation = 0
+  and (s.adopted_at is not null or s.connected_at < s.created_at)
+group by c.status
+order by c.status

@@ -20,6 +20,10 @@ SYNC = "sync_connection"
 DUE_PRIORITY = 0
 PERSON_PRIORITY = 10
 
+_OF_CONNECTIONS = "where j.payload = any(%(payloads)s::bytea[]) or j.dedupe_key = any(%(keys)s::text[])"
+_COUNT = f"select count(*) as jobs from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
+_FORGET = f"delete from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
+
 
 class SyncJob(msgspec.Struct, frozen=True):
     """What a job carries: an id and nothing else, never a token."""
@@ -44,6 +48,24 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
         dedupe_key=[f"sync:{connection_id}" for connection_id in connection_ids],
         on_conflict="skip",
     )
+
+
+async def count_syncs(conn: Connection, connection_ids: list[str]) -> int:
+    """How many jobs wait or run for these connections."""
+    row = await (await conn.execute(_COUNT, _named(connection_ids))).fetchone()
+    return int(row["jobs"]) if row else 0
+
+
+async def forget_syncs(conn: Connection, connection_ids: list[str]) -> int:
+    """Take their jobs out, those under way too: the engine's log keeps nothing that names them. How many there were."""
+    return (await conn.execute(_FORGET, _named(connection_ids))).rowcount
+
+
+def _named(connection_ids: list[str]) -> dict[str, list[Any]]:
+    return {
+        "payloads": [msgspec.json.encode(SyncJob(connection_id)) for connection_id in connection_ids],
+        "keys": [f"sync:{connection_id}" for connection_id in connection_ids],
+    }
 
 
 def _driver(conn: Any) -> PsycopgDriver:

@@ -70,7 +70,7 @@ class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
 
 async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
     """Save in the caller's transaction. Matches each record to what is stored; inserts only what is new."""
-    await conn.execute(QUERIES["lock_person"], {"person_id": owner.person_id})
+    await lock_person(conn, owner.person_id)
     readings = _one_per_key(batch.readings)
     rejected, doubtful = await _keep_rejected(conn, owner, batch)
     if not readings:
@@ -92,6 +92,11 @@ async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
         doubtful=doubtful,
         newest=readings[-1].measured_at,
     )
+
+
+async def lock_person(conn: Connection, person_id: str) -> None:
+    """Until the transaction ends nobody else writes readings of this person; connections are locked before it."""
+    await conn.execute(QUERIES["lock_person"], {"person_id": person_id})
 
 
 def _one_per_key(readings: Sequence[Reading]) -> list[Reading]:

@@ -68,6 +68,9 @@ export const connection = (id) => call('GET', `${BASE}/connections/${encodeURICo
 export const pause = (id) => call('POST', `${BASE}/connections/${encodeURIComponent(id)}/pause`);
 export const resume = (id) => call('POST', `${BASE}/connections/${encodeURIComponent(id)}/resume`);
 export const disconnect = (id) => call('DELETE', `${BASE}/connections/${encodeURIComponent(id)}`);
+export const personData = (id) => call('GET', `${BASE}/persons/${encodeURIComponent(id)}/data`);
+export const erasePerson = (id, allReadings) =>
+  call('DELETE', `${BASE}/persons/${encodeURIComponent(id)}/data?${query({ all_readings: allReadings })}`);
 export const startLogin = (provider, personId, region) =>
   call('POST', `${BASE}/${encodeURIComponent(provider)}/oauth`, { person_id: personId, region });
 export const confirmAccount = (attempt) => call('POST', `${BASE}/dexcom/confirm`, { attempt });

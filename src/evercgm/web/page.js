@@ -6,10 +6,12 @@ import { makeChart } from './chart.js';
 import * as clock from './clock.js';
 import { makeConnections } from './connections.js';
 import { clearCurrent, showCurrent } from './current.js';
+import { makeErase } from './erase.js';
 import { keepFocus } from './focus.js';
 import { load, nothing, take } from './known.js';
 import { makeLive } from './live.js';
 import { makeLooks } from './looks.js';
+import { closeNotice, notice } from './notice.js';
 import { summary } from './readings.js';
 import * as units from './units.js';
 import * as words from './words.js';
@@ -19,7 +21,6 @@ const LIVE_MS = 60_000;
 const POLL_MS = 5_000;
 const BUSY_POLL_MS = 1_000;
 const SESSION_RELOAD_MS = 60_000;
-const GOOD_NEWS_MS = 30_000;
 const AGE_MS = 10_000;
 const SLEPT_MS = 60_000;
 const RANGES = [
@@ -37,7 +38,6 @@ const state = {
 };
 
 let chart = null;
-let noticeTimer = 0;
 let tickedAt = Date.now();
 
 const looks = makeLooks({ look, every, failed: lookFailed });
@@ -46,6 +46,7 @@ const live = makeLive({ address: api.eventsAddress, told, opened: looks.soon, lo
 const otherWindows = new BroadcastChannel('evercgm');
 const connectionCards = makeConnections({ providers: () => state.providers, refresh, notice, failed });
 const audit = makeAudit({ failed });
+const eraser = makeErase({ person: shownPerson, erased, notice, failed });
 
 // --- what is shown -------------------------------------------------------------------------------
 
@@ -56,23 +57,6 @@ function showView(name) {
     if (name === 'sign-in') byId('person').hidden = true;
   });
   if (name === 'person' && !chart) chart = makeChart(byId('chart'), (text) => { byId('chart-readout').textContent = text; });
-}
-
-function notice(kind, text, action = null) {
-  byId('notice').dataset.kind = kind;
-  byId('notice-text').textContent = text;
-  byId('notice').hidden = false;
-  const button = byId('notice-action');
-  keepFocus(byId('notice-close'), () => { button.hidden = action === null; });
-  button.textContent = action?.label ?? '';
-  button.onclick = action?.run ?? null;
-  clearTimeout(noticeTimer);
-  if (kind === 'good') noticeTimer = setTimeout(closeNotice, GOOD_NEWS_MS);
-}
-
-function closeNotice() {
-  keepFocus(byId('main'), () => { byId('notice').hidden = true; });
-  byId('notice-text').textContent = '';
 }
 
 /** Says it in the strip, and tells whether that is new. */
@@ -99,9 +83,12 @@ function showPersons() {
   }
   picker.value = state.personId;
   byId('person').hidden = persons.length < 2;
-  const person = persons.find((one) => one.id === state.personId);
-  byId('person-title').textContent = `Glucose of ${person.label}`;
-  document.title = persons.length < 2 ? 'evercgm' : `${person.label} · evercgm`;
+  byId('person-title').textContent = `Glucose of ${shownPerson().label}`;
+  document.title = persons.length < 2 ? 'evercgm' : `${shownPerson().label} · evercgm`;
+}
+
+function shownPerson() {
+  return state.session.persons.find((one) => one.id === state.personId);
 }
 
 function showAll() {
@@ -220,6 +207,7 @@ function forgetPerson() {
   Object.assign(state, nothing());
   connectionCards.forget();
   audit.forget();
+  eraser.close();
   clearCurrent();
   chart?.reset();
   byId('chart-readout').textContent = '';
@@ -227,6 +215,13 @@ function forgetPerson() {
   byId('chart').setAttribute('aria-label', 'Glucose chart');
   byId('chart-empty').hidden = true;
   showSummary(null);
+}
+
+/** Nothing is left of the person who is shown; the name may be another one. */
+function erased() {
+  forgetPerson();
+  state.sessionAt = 0;
+  refresh();
 }
 
 // --- what is fetched -----------------------------------------------------------------------------
@@ -370,7 +365,6 @@ function recall(name) {
 }
 
 byId('person-picker').addEventListener('change', (event) => choosePerson(event.target.value));
-byId('notice-close').addEventListener('click', closeNotice);
 byId('sign-in-retry').addEventListener('click', refresh);
 byId('sign-out').addEventListener('click', async () => {
   try {

@@ -43,6 +43,13 @@ const FAILURES = {
   paused: 'it was paused',
 };
 
+const SOURCES = {
+  cgm: 'of a sensor',
+  fingerstick: 'of a finger prick',
+  lab: 'of a laboratory',
+  interpolated: 'that were calculated',
+};
+
 const RETURNS = {
   connected: ['good', 'Connected. Your readings are coming in.'],
   denied: ['plain', 'You did not give consent, nothing was connected.'],
@@ -188,4 +195,33 @@ export const resumed = (name) => `${name} goes on. What was missed is being fetc
 export function disconnected(name, answer) {
   const revoked = answer.vendor_revoked ? '' : ` To be thorough, you can also remove evercgm in your ${name} account.`;
   return `${name} is disconnected. ${kept(answer.readings_kept)} The stored access is deleted.${revoked}`;
+}
+
+/** How many readings of each source, the most first: "1,775 readings of a sensor". */
+export function readingsBySource(counts) {
+  const sorted = Object.entries(counts).sort(([, one], [, other]) => other - one);
+  return sorted.map(([source, number]) => `${counted(number)} ${SOURCES[source] ?? `(${source})`}`);
+}
+
+const numbered = (number, one, many) => (number === 1 ? `1 ${one}` : `${number.toLocaleString('en')} ${many}`);
+
+/** What is deleted, a line each. */
+export function rowsGone(rows) {
+  const lines = readingsBySource(rows.readings);
+  if (rows.connections) lines.push(`${numbered(rows.connections, 'connection', 'connections')}, with the stored access`);
+  if (rows.syncs) lines.push(`${numbered(rows.syncs, 'entry', 'entries')} of the sync history`);
+  if (rows.settings) lines.push('The name and settings');
+  const rest = rows.routes + rows.unreadable_records + rows.set_aside + rows.sign_ins + rows.jobs;
+  if (rest) lines.push(numbered(rest, 'other entry', 'other entries'));
+  return lines.length ? lines : ['Nothing: no data are held.'];
+}
+
+/** What was deleted and what stays, after it happened. */
+export function erased(answer) {
+  const total = (counts) => Object.values(counts).reduce((sum, number) => sum + number, 0);
+  const { readings, connections } = answer.erased;
+  const kept = total(answer.kept.readings);
+  const ended = connections ? ` and ${numbered(connections, 'connection', 'connections')}` : '';
+  return `Deleted: ${counted(total(readings))}${ended}, with history and settings.`
+    + (kept ? ` ${kept === 1 ? '1 reading of your app stays' : `${counted(kept)} of your app stay`}.` : '');
 }
