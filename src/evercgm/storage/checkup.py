@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 
@@ -68,6 +68,16 @@ async def _pending(conn: Connection) -> list[str] | None:
         return None
     recorded = {row["version"] for row in await (await conn.execute(QUERIES["recorded"])).fetchall()}
     return [migration.version for migration in migrations() if migration.version not in recorded]
+
+
+async def old_consents(db: Database, provider: str, age: timedelta) -> Mapping[str | None, int]:
+    """How many working connections have a consent of at least this age, by region. Raises LookFailed."""
+    try:
+        async with db.as_worker() as conn:
+            cursor = await conn.execute(QUERIES["old_consents"], {"provider": provider, "age": age})
+            return {row["region"]: row["connections"] for row in await cursor.fetchall()}
+    except psycopg.Error as failure:
+        raise LookFailed(type(failure).__name__) from None
 
 
 async def is_first_in_alarm(conn: Connection, *, provider: str, region: str, connection_id: str) -> bool:
