@@ -3,12 +3,12 @@
 from demo_process import Demo
 from series import sql
 from test_browser import pytestmark
-from test_browser_states import Open, browser, connected, open_page, status_is
+from test_browser_states import Open, browser, connected, look, open_page, status_is
 
 __all__ = ["browser", "open_page", "pytestmark"]
 
 
-def test_a_consent_that_ends_soon_is_told_and_renewed_by_reconnecting(demo: Demo, open_page: Open) -> None:  # noqa: F811
+def test_a_consent_that_ends_soon_is_told_and_renewed_by_reconnecting(demo: Demo, open_page: Open) -> None:
     walker = connected(open_page())
     page = walker.page
     assert page.is_hidden('[data-test="reconnect"]')
@@ -20,7 +20,8 @@ def test_a_consent_that_ends_soon_is_told_and_renewed_by_reconnecting(demo: Demo
         walker.person_id,
     )
 
-    page.wait_for_selector('[data-part="message"] >> text=/may end your consent on .* Connect once more/')
+    look(page)
+    page.wait_for_selector('[data-part="message"]:has-text("may end your consent on")')
     status_is(page, "Connected")
     assert page.is_visible('[data-test="sync-now"]')
     page.click('[data-test="reconnect"]')
