@@ -1,11 +1,7 @@
 """What leaves for the network goes to the host table, over verified TLS, and nowhere else; seen at real listeners."""
 
 import ast
-import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from listener import listening
 
 from evercgm.core.errors import SettingsError, VendorChanged, VendorTryLater
 from evercgm.provider_kit.send import send, vendor_client
@@ -25,33 +22,6 @@ from evercgm.settings import read_settings
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "evercgm"
 BEARER = {"Authorization": "Bearer marked-token"}
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-
-
-@dataclass
-class Listener:
-    """A server that writes down all that it is told, and answers each request alike."""
-
-    address: str
-    told: list[bytes] = field(default_factory=list)
-    callers: int = 0
-
-
-@asynccontextmanager
-async def listening(answer: bytes = OK, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
-    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        listener.callers += 1
-        listener.told.append(await reader.read(65_536))
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    # Refused handshakes are the point here, not news.
-    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-    server = await asyncio.start_server(hear, "127.0.0.1", 0, ssl=tls)
-    listener = Listener(f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server:
-        yield listener
 
 
 def redirect(address: str, status: int) -> bytes:
