@@ -80,9 +80,9 @@ async def old_consents(db: Database, provider: str, age: timedelta) -> Mapping[s
         raise LookFailed(type(failure).__name__) from None
 
 
-async def is_first_in_alarm(conn: Connection, *, provider: str, region: str, connection_id: str) -> bool:
-    """Whether no other connection of the region waits for the operator; whoever asks next sees what we commit."""
-    values = {"provider": provider, "region": region, "connection_id": connection_id}
+async def is_first_in_alarm(conn: Connection, *, provider: str, region: str, connection_id: str, reason: str) -> bool:
+    """Whether no other connection of the region has this reason; whoever asks next sees what we commit."""
+    values = {"provider": provider, "region": region, "connection_id": connection_id, "reason": reason}
     await conn.execute(QUERIES["lock_alarm"], values)
     row = await (await conn.execute(QUERIES["others_in_alarm"], values)).fetchone()
     return row is not None and not row["others"]

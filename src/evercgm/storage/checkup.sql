@@ -60,12 +60,12 @@ order by 1
 select pg_advisory_xact_lock(hashtextextended('evercgm alarm ' || %(provider)s || '/' || %(region)s, 0))
 
 -- name: others_in_alarm
--- whether another connection of the region waits for the operator already
+-- whether another connection of the region suffers the same already
 select exists (
   select from cgm_private.sync_state s
   join public.cgm_connections c on c.id = s.connection_id
   where c.provider = %(provider)s::"CGMProvider"
     and s.region = %(region)s
-    and s.reason = 'operator_must_act'
+    and s.reason = %(reason)s
     and s.connection_id <> %(connection_id)s
 ) as others
