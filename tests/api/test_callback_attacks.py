@@ -126,7 +126,15 @@ async def test_a_state_that_is_not_the_very_one_connects_nothing_and_leaves_the_
 
 
 @pytest.mark.parametrize(
-    "spoilt", ["ten minutes old", "no cookie", "another browser's cookie", "another attempt's", "B's session"]
+    "spoilt",
+    [
+        "ten minutes old",
+        "no cookie",
+        "another browser's cookie",
+        "another attempt's",
+        "B's session",
+        "B's person by now",
+    ],
 )
 async def test_a_state_that_came_to_the_wrong_place_is_refused_and_burnt(
     client: httpx2.AsyncClient,
@@ -145,6 +153,8 @@ async def test_a_state_that_came_to_the_wrong_place_is_refused_and_burnt(
     }.get(spoilt, browser.cookie)
     if spoilt == "ten minutes old":
         await admin("update cgm_private.oauth_attempts set expires_at = expires_at - interval '10 minutes'")
+    if spoilt == "B's person by now":
+        await admin('update public."Person" set "ownerId" = %s where id = %s', (bob.owner_id, ada.person_id))
     if spoilt == "B's session":
         await sign_in(client, runtime, bob)
         headers = {"Cookie": f"{browser.cookie['Cookie']}; evercgm_session={client.cookies['evercgm_session']}"}
