@@ -3,6 +3,7 @@
 The routes are found in the OpenAPI document: a new one is attacked as soon as it is there.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -41,6 +42,11 @@ select (select jsonb_agg(to_jsonb(c) order by c.id) from public.cgm_connections 
        (select jsonb_agg(to_jsonb(p)) from cgm_private.person_settings p where p.person_id = %(person)s),
        (select count(*) from cgm_jobs.pgqueuer)
 """
+
+
+@pytest.fixture(params=[True, False], ids=["host's RLS on", "host's RLS off"])
+def database(make_database: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
+    return make_database(host_rls=request.param)
 
 
 @pytest.fixture
