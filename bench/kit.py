@@ -160,7 +160,7 @@ async def open_bench(server: Embedded, base_url: str) -> AsyncIterator[Bench]:
     app = VendorApp("us", base_url, "client", Secret("secret"), "http://cgm.test/callback")
     async with (
         open_database(server.service_dsn, Vault(secrets.token_bytes(32))) as db,
-        vendor_client() as http,
+        vendor_client([base_url]) as http,
         await psycopg.AsyncConnection.connect(server.owner_dsn, autocommit=True) as plain,
     ):
         bench = Bench(server, db, Vendors(http, PROVIDERS, {("dexcom", "us"): app}), plain, base_url)

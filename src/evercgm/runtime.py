@@ -51,6 +51,12 @@ def vendor_apps(settings: Settings) -> dict[tuple[str, str], VendorApp]:
     }
 
 
+def host_table(settings: Settings) -> list[str]:
+    """All that this process may speak to: the vendors of the regions that are set up, and the Supabase project."""
+    vendors = [app.base_url for app in vendor_apps(settings).values()]
+    return [*vendors, settings.supabase.url] if settings.supabase else vendors
+
+
 @asynccontextmanager
 async def open_runtime(settings: Settings, database_url: Secret, *, connections: int = 10) -> AsyncIterator[Runtime]:
     """Open all of it. Raises SettingsError: no key, a database that cannot be used, rights beyond our own."""
@@ -58,7 +64,7 @@ async def open_runtime(settings: Settings, database_url: Secret, *, connections:
     await refuse_too_much(database_url.reveal())
     async with (
         open_database(database_url.reveal(), vault, largest=connections) as db,
-        vendor_client() as http,
+        vendor_client(host_table(settings)) as http,
     ):
         yield Runtime(
             settings=settings,

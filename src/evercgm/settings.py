@@ -270,7 +270,7 @@ def _project_url(text: str, plain_http: bool) -> str:
         raise SettingsError(f"{name} must be the project's plain address such as https://abc.supabase.co")
     if "/auth/v1" in parts.path or "/rest/v1" in parts.path:
         raise SettingsError(f"{name} must end before {parts.path}: the project's address alone")
-    if parts.scheme == "http" and not (plain_http and _is_loopback(parts.hostname or "")):
+    if parts.scheme == "http" and not (plain_http and is_loopback(parts.hostname or "")):
         raise SettingsError(
             f"{name} must begin with https:// (http only on this machine itself, with EVERCGM_ALLOW_SIMULATORS=1)"
         )
@@ -284,7 +284,8 @@ def _port_is_good(url: str) -> bool:
         return False
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -301,11 +302,19 @@ def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dic
     try:
         parsed = json.loads(text)
         return {
-            route: {region: origin_url(name, url) for region, url in regions.items()}
+            route: {region: _simulator_url(name, url) for region, url in regions.items()}
             for route, regions in parsed.items()
         }
     except (ValueError, AttributeError, TypeError):
         raise SettingsError(f'{name} must be JSON such as {{"dexcom": {{"us": "http://host/path"}}}}') from None
+
+
+def _simulator_url(name: str, text: str) -> str:
+    url = origin_url(name, text)
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise SettingsError(f"{name} must begin with https:// (http only on this machine itself, as http://127.0.0.1)")
+    return url
 
 
 def _origins(env: Mapping[str, str], name: str, public_url: str) -> frozenset[str]:

@@ -64,6 +64,34 @@ async def test_a_refused_client_secret_alarms_once_per_change_and_expires_nobody
     assert len(await refused_sync(world, one)) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal("invalid_request"),
+        refusal("unsupported_grant_type"),
+        refusal("invalid_scope"),
+        (404, b""),
+        (403, b'{"error": "invalid_grant"}'),
+        (200, b"<html></html>"),
+        (302, b""),
+    ],
+    ids=str,
+)
+async def test_every_other_failure_of_the_token_endpoint_alarms_once_and_expires_nobody(
+    world: World, answer: tuple[int, bytes]
+) -> None:
+    one, two = await world.connect(), await other_connection(world)
+    world.weather.answers["token"] = answer
+
+    told = [await refused_sync(world, id_) for id_ in (one, one, one, one, one, one, two)]
+
+    assert [[event["reason"] for event in alarms] for alarms in told] == [["vendor_changed"], [], [], [], [], [], []]
+    assert [world.status(id_) for id_ in (one, two)] == [("error", "vendor_changed")] * 2
+    del world.weather.answers["token"]
+    await world.sync(one)
+    assert world.status(one) == ("connected", None)
+
+
 async def test_one_refused_client_secret_is_a_failure_of_the_whole_region(world: World) -> None:
     one, two = await world.connect(), await other_connection(world)
     await world.sync(two)

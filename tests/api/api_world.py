@@ -64,6 +64,7 @@ def make_vendors(http: httpx2.AsyncClient) -> Vendors:
         refresh=never,
         survey=vendor_survey,
         read=never,
+        consent_lasts=timedelta(days=365),
     )
     redirect = f"{ORIGIN}{BASE}/dexcom/callback"
     app = VendorApp("us", VENDOR, "client", Secret("secret"), redirect)

@@ -240,7 +240,7 @@ def test_what_is_no_json_of_ours_is_a_changed_vendor(body: bytes) -> None:
 
 
 async def test_no_cookie_of_one_call_travels_into_another(vendor: str) -> None:
-    async with vendor_client() as client:
+    async with vendor_client([vendor]) as client:
         await send(client, "GET", f"{vendor}/cookie")
         second = await send(client, "GET", f"{vendor}/cookie")
 
@@ -249,6 +249,6 @@ async def test_no_cookie_of_one_call_travels_into_another(vendor: str) -> None:
 
 @pytest.mark.parametrize("token", ["t\u00f6ken", "to\nken", "to\x00ken"])
 async def test_a_token_that_no_header_can_carry_is_an_error_of_ours(vendor: str, token: str) -> None:
-    async with vendor_client() as client:
+    async with vendor_client([vendor]) as client:
         with pytest.raises((VendorChanged, VendorTryLater)):
             await send(client, "GET", f"{vendor}/cookie", headers={"Authorization": f"Bearer {token}"})

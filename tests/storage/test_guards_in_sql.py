@@ -36,9 +36,10 @@ class Store:
             cursor = conn.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
-    def person(self) -> str:
+    def person(self, owner_id: str = "") -> str:
         person_id = str(uuid.uuid4())
-        self.sql('insert into public."Person" (id, "ownerId") values (%s, %s)', person_id, str(uuid.uuid4()))
+        owner_id = owner_id or str(uuid.uuid4())
+        self.sql('insert into public."Person" (id, "ownerId") values (%s, %s)', person_id, owner_id)
         return person_id
 
     async def consent(self, person_id: str, word: str = "first", region: str = "us", account: str = "a") -> Loaded:
@@ -263,7 +264,12 @@ async def opened(store: Store) -> tuple[str, str]:
     """A hand-over that somebody looks at: its token and the attempt's id."""
     async with store.db.as_worker() as conn:
         token, _expires_at = await attempts.open_attempt(
-            conn, person_id=store.person(), owner_id="owner", route="dexcom", region="us", return_to="http://cgm.test/"
+            conn,
+            person_id=store.person("owner"),
+            owner_id="owner",
+            route="dexcom",
+            region="us",
+            return_to="http://cgm.test/",
         )
         found = await attempts.look(conn, token)
     assert found is not None

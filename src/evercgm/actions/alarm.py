@@ -1,4 +1,4 @@
-"""Calls the operator: once when a region's credentials begin to be refused, not for each connection or failure."""
+"""Calls the operator: once when a region begins to refuse us or to answer strangely, not for each failure."""
 
 from evercgm.core.errors import EvercgmError, VendorDenied
 from evercgm.logs import get_logger
@@ -9,6 +9,8 @@ from evercgm.storage.database import Connection
 
 log = get_logger(__name__)
 REASON = "operator_must_act"
+# Any other failure at the token endpoint, and answers that nobody can read.
+ALARMING = (REASON, "vendor_changed")
 
 
 def setting_of(provider: str, region: str) -> str:
@@ -18,20 +20,23 @@ def setting_of(provider: str, region: str) -> str:
 
 
 async def call_operator(conn: Connection, loaded: Loaded, reason: str, failure: EvercgmError) -> None:
-    """Log the change to ``operator_must_act``, where this is the first connection of its region to suffer it.
+    """Log the change to an alarming reason, where this is the first connection of its region to suffer it.
 
     A 403 (the vendor grants our app no access to this account, or no more) is told for each connection.
     """
     if isinstance(failure, VendorDenied) and not failure.expired_token and loaded.reason != reason:
         log.error("operator_alarm", connection_id=loaded.id, provider=loaded.provider, region=loaded.region, status=403)
-    if reason != REASON or loaded.reason == REASON:
+    if reason not in ALARMING or loaded.reason == reason:
         return
-    first = await is_first_in_alarm(conn, provider=loaded.provider, region=loaded.region, connection_id=loaded.id)
+    first = await is_first_in_alarm(
+        conn, provider=loaded.provider, region=loaded.region, connection_id=loaded.id, reason=reason
+    )
     if first:
         log.error(
             "operator_alarm",
             provider=loaded.provider,
             region=loaded.region,
-            setting=setting_of(loaded.provider, loaded.region),
+            reason=reason,
+            setting=setting_of(loaded.provider, loaded.region) if reason == REASON else None,
             error=type(failure).__name__,
         )

@@ -9,8 +9,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from evercgm.actions.alarm import REASON, setting_of
+from evercgm.core.connection import CONSENT_WARNING
 from evercgm.core.errors import SettingsError
-from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.contract import Provider, VendorApp
+from evercgm.providers import PROVIDERS
 from evercgm.settings import Settings, require_key
 from evercgm.storage import checkup
 from evercgm.storage.checkup import Group, Look, LookFailed
@@ -76,6 +78,7 @@ async def check_inside(db: Database, settings: Settings) -> list[Check]:
         check_clock(asked_at, seen.now, datetime.now(UTC)),
         check_sealed(seen, [key_id(key) for key in settings.keys]),
         *check_connections(seen.groups, settings.dexcom),
+        *await check_consents(db, PROVIDERS.values()),
     ]
 
 
@@ -123,6 +126,21 @@ def check_connections(groups: Sequence[Group], set_up: Container[str]) -> list[C
         text = f"{foreign} belong to the host app: they are neither synced nor altered"
         checks.append(Check("connections/host app", "ok", text, "to take them over: evercgm adopt --dry-run"))
     return checks or [Check("connections", "ok", "there are none yet")]
+
+
+async def check_consents(db: Database, providers: Iterable[Provider]) -> list[Check]:
+    """A line for each region in which people must soon consent anew; they are told at their connection."""
+    checks = []
+    for provider in providers:
+        if provider.consent_lasts is None:
+            continue
+        days = CONSENT_WARNING.days
+        found = await checkup.old_consents(db, provider.provider, provider.consent_lasts - CONSENT_WARNING)
+        for region, count in found.items():
+            text = f"{count} must consent anew within {days} days, or should have: the page and the API tell them"
+            mend = "ask these people to press Reconnect (GET /connections: reason consent_ends_soon)"
+            checks.append(Check(f"consents/{provider.provider}/{region}", "warn", text, mend))
+    return checks
 
 
 def _place(group: Group) -> tuple[str, str] | None:

@@ -80,14 +80,17 @@ async def dexcom_callback(request: Request, runtime: Wired) -> Response:
         runtime.vendors,
         state=_value(request, "state"),
         code=_value(request, "code"),
-        error=_value(request, "error"),
+        # However long or often it came: with an error no code counts.
+        error=request.query_params.get("error"),
         binding=request.cookies.get(BINDING_COOKIE),
         session_owner=await session_owner_of(request),
         request_id=request_id_of(request),
     )
     target = finished.return_to or _home(runtime)
     response = RedirectResponse(_with_outcome(target, finished), 303)
-    response.delete_cookie(BINDING_COOKIE, path=_callback_path(runtime), httponly=True, samesite="lax")
+    response.delete_cookie(
+        BINDING_COOKIE, path=_callback_path(runtime), httponly=True, samesite="lax", secure=is_https(runtime)
+    )
     return response
 
 
@@ -174,5 +177,6 @@ def _with_outcome(address: str, finished: connect.Finished) -> str:
 
 
 def _value(request: Request, name: str) -> str | None:
-    value = request.query_params.get(name)
-    return None if value is None or len(value) > LONGEST_QUERY_VALUE else value
+    """A parameter that came once, of a length that can be right; of two nobody knows which one is meant."""
+    values = request.query_params.getlist(name)
+    return values[0] if len(values) == 1 and len(values[0]) <= LONGEST_QUERY_VALUE else None

@@ -1,6 +1,6 @@
 """A person's connections as their owner sees them: never a token, a cursor or a key id."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from fastapi import APIRouter
@@ -10,7 +10,7 @@ from evercgm.actions import pause
 from evercgm.actions.disconnect import disconnect
 from evercgm.api.caller import Changing, Reading, Wired
 from evercgm.api.fields import PathId, PersonQuery, Told
-from evercgm.core.connection import Freshness, freshness, message_for
+from evercgm.core.connection import Freshness, consent_ends_soon, freshness, message_for
 from evercgm.runtime import Runtime
 from evercgm.storage import views
 from evercgm.storage.views import ConnectionView
@@ -101,16 +101,24 @@ async def delete_connection(connection_id: PathId, runtime: Wired, caller: Chang
 
 def _facts(runtime: Runtime, found: ConnectionView) -> dict[str, object]:
     names = set(Connection.model_fields) - {"reason", "message", "freshness"}
-    reason = found.reason
+    reason, ends_at = found.reason, _consent_ends_at(runtime, found)
     if found.status == "disconnected" and reason not in (*pause.ENDED, "not_adopted"):
         # The trouble of before the pause is remembered, yet the pause is why nothing comes.
         reason = "paused"
+    elif found.status == "connected" and reason is None and ends_at and consent_ends_soon(ends_at, found.now):
+        reason = "consent_ends_soon"
     return {
         **{name: getattr(found, name) for name in names},
         "reason": reason,
-        "message": message_for(reason),
+        "message": message_for(reason, ends_at),
         "freshness": freshness(found.newest_reading_at, found.now, _usual_delay(runtime, found)),
     }
+
+
+def _consent_ends_at(runtime: Runtime, found: ConnectionView) -> datetime | None:
+    """When the vendor may end the consent, None where nobody knows."""
+    provider = next((one for one in runtime.vendors.providers.values() if one.provider == found.provider), None)
+    return found.connected_at + provider.consent_lasts if provider and provider.consent_lasts else None
 
 
 def _usual_delay(runtime: Runtime, found: ConnectionView) -> timedelta:

@@ -1,7 +1,6 @@
 """The public keys of a Supabase project: fetched, checked, kept for a bounded time. Verifies no token."""
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from evercgm.core.errors import EvercgmError, VendorChanged, VendorError, VendorTryLater
 from evercgm.logs import get_logger
-from evercgm.provider_kit.send import send
+from evercgm.provider_kit.send import read_json, send
 
 log = get_logger(__name__)
 PATH = "/auth/v1/.well-known/jwks.json"
@@ -108,10 +107,7 @@ def read_key_set(body: bytes) -> dict[str, ProjectKey]:
 
     Raises VendorChanged: no key set, one with more than 50 keys, or with keys but none usable.
     """
-    try:
-        members = json.loads(body)["keys"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise VendorChanged("the key server's answer is no key set") from None
+    members = read_json(body, dict[str, Any]).get("keys")
     if not isinstance(members, list) or len(members) > MOST_KEYS:
         raise VendorChanged("the key server's answer is no key set, or too large a one")
     found: dict[str, ProjectKey] = {}

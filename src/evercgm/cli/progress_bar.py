@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows how much of ``what`` is done; gives a function that takes how many are, of how many."""
+def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Shows how much of ``what`` is done; gives a function that takes how many are, and of how many where that changed."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -12,7 +12,13 @@ UPLOAD_ALLOWANCE = timedelta(minutes=15)
 STALE_AFTER = timedelta(hours=1)
 # Whatever the vendor's delay: a value shown as the person's present one is never older than this.
 CURRENT_FOR = timedelta(minutes=15)
+# How long before a consent may end its person is told.
+CONSENT_WARNING = timedelta(days=30)
 
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 MESSAGES: dict[str, str] = {
     "vendor_unavailable": "The vendor's cloud does not answer. We keep trying; no reading is lost.",
     "rate_limited": "The vendor asks us to slow down. We go on by ourselves a little later.",
@@ -24,13 +30,25 @@ MESSAGES: dict[str, str] = {
     "no_tokens": "Nothing is stored to connect with. Connect once more; your readings are kept.",
     "not_adopted": "This connection belongs to another app. Connect here to take it over.",
     "seal_broken": "The stored access cannot be opened here. The operator has been told.",
+    "consent_ends_soon": "The vendor may end your consent on {day}. Connect once more before; your readings are kept.",
     "paused": "Paused. No readings are fetched until you resume.",
 }  # fmt: skip
 
 
-def message_for(reason: str | None) -> str | None:
-    """A sentence that says what happened and what to do; None where all is well."""
-    return None if reason is None else MESSAGES.get(reason, MESSAGES["vendor_unavailable"])
+def message_for(reason: str | None, ends_at: datetime | None = None) -> str | None:
+    """A sentence that says what happened and what to do; None where all is well.
+
+    ``ends_at`` (aware UTC): when the vendor may end the consent.
+    """
+    if reason is None:
+        return None
+    day = f"{ends_at.day} {MONTHS[ends_at.month - 1]} {ends_at.year}" if ends_at else "a day soon"
+    return MESSAGES.get(reason, MESSAGES["vendor_unavailable"]).format(day=day)
+
+
+def consent_ends_soon(ends_at: datetime, now: datetime) -> bool:
+    """Whether the person should be asked to renew their consent: 30 days before its end, and from then on."""
+    return now >= ends_at - CONSENT_WARNING
 
 
 def freshness(newest: datetime | None, now: datetime, usual_delay: timedelta) -> Freshness:

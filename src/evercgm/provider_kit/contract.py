@@ -62,6 +62,7 @@ class Provider:
 
     begin: the address of the vendor's consent page. finish: code and PKCE verifier into tokens.
     refresh: a refresh token into new tokens. survey: what is there. read: one window of readings.
+    consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
     """
 
     route: str
@@ -76,3 +77,4 @@ class Provider:
     refresh: Refresh
     survey: Look
     read: Read
+    consent_lasts: timedelta | None = None

@@ -1,18 +1,25 @@
-"""One HTTP call to a vendor: time-outs, a size cap, and status into error. Interprets no content."""
+"""One HTTP call to a vendor: the host table, time-outs, caps on size and depth, and status into error.
+
+Interprets no content. Whatever leaves for the network leaves by ``vendor_client``.
+"""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import accumulate
 from typing import TypeVar
 
 import httpx2
 import msgspec
 
 from evercgm.core.errors import VendorChanged, VendorDenied, VendorRateLimited, VendorTryLater
+from evercgm.logs import get_logger
+from evercgm.settings import is_loopback
 
+log = get_logger(__name__)
 LARGEST_BODY = 32 * 1024 * 1024
 # Dexcom answers above 30 s occur, hence a minute between two pieces of an answer.
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
@@ -22,11 +29,18 @@ LONGEST_RETRY_AFTER_S = 3600
 
 _TOO_LARGE = "the answer is larger than we accept"
 _UNREADABLE = "an answer that is not the JSON we know"
+_TOO_DEEP = "the answer is nested more deeply than we accept"
 _NO_ANSWER = "the vendor's cloud did not answer"
+_OUTSIDE = "a request to a host that is not in the table of the providers"
 
 T = TypeVar("T")
 # 30 days of one reading a minute with all their fields are 750,000 values.
 MOST_VALUES = 1_000_000
+# What vendors send nests 6 deep; a decoder that recurses must not meet thousands.
+DEEPEST = 64
+_ONE_KIND_OF_BRACKET = bytes.maketrans(b"{}", b"[]")
+_OPENS = ord("[")
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +52,39 @@ class Answer:
     retry_after_s: int | None = None
 
 
-def vendor_client() -> httpx2.AsyncClient:
-    """The HTTP client for vendors: bounded, no redirects, no proxy of the environment, and no cookie ever kept.
+class _HostTable(httpx2.AsyncBaseTransport):
+    """Lets a request out only to an origin of the table, and without TLS only to this machine itself."""
 
-    One client serves all people: a kept cookie would travel from one person's answer into another's call.
+    def __init__(self, base_urls: Iterable[str]):
+        self._origins = frozenset(_origin(httpx2.URL(url)) for url in base_urls)
+        self._network = httpx2.AsyncHTTPTransport(verify=True, trust_env=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        if _origin(url) not in self._origins or not (url.scheme == "https" or is_loopback(url.host)):
+            log.error("request_outside_the_host_table", host=url.host)
+            raise VendorChanged(_OUTSIDE)
+        return await self._network.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._network.aclose()
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port; a default port counts as none."""
+    return url.scheme, url.host, url.port
+
+
+def vendor_client(base_urls: Iterable[str]) -> httpx2.AsyncClient:
+    """The HTTP client for vendors: speaks to the origins of ``base_urls`` and to no other, whoever asks.
+
+    Certificates are verified; no redirect is followed, no proxy of the environment used, and no cookie ever kept:
+    one client serves all people, and a kept cookie would travel from one person's answer into another's call.
     """
     keeps_nothing = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return httpx2.AsyncClient(cookies=keeps_nothing, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+    return httpx2.AsyncClient(
+        transport=_HostTable(base_urls), cookies=keeps_nothing, timeout=TIMEOUT, follow_redirects=False, trust_env=False
+    )
 
 
 async def send(
@@ -140,12 +180,26 @@ def raise_if_passing(answer: Answer) -> None:
 def read_json(body: bytes, kind: type[T]) -> T:
     """The JSON of ``body`` as a ``kind``. Raises VendorChanged for all that does not fit, nothing else.
 
-    An answer of more than a million values is refused before it is decoded, so that memory stays bounded.
+    An answer of more than a million values, or nested more than 64 deep, is refused before it is decoded, so that
+    memory stays bounded.
     """
-    if body.count(b",") > MOST_VALUES:
+    brackets = body.count(b"[") + body.count(b"{")
+    if max(body.count(b","), brackets) > MOST_VALUES:
         raise VendorChanged(_UNREADABLE)
+    if brackets > DEEPEST:
+        _refuse_too_deep(body)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # The decoder's message may quote what it read.
         raise VendorChanged(_UNREADABLE) from None
+
+
+def _refuse_too_deep(body: bytes) -> None:
+    """Counts levels of brackets. One that stands in a text has an odd number of quotes before it, and is none."""
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    structure = unescaped.translate(_ONE_KIND_OF_BRACKET, _NO_STRUCTURE)
+    # Quotes go in pairs, so that odd stays odd; then what is outside, without its innermost level.
+    outside = b"".join(structure.replace(b'""', b"").split(b'"')[::2]).replace(b"[]", b"")
+    if any(level >= DEEPEST for level in accumulate(1 if bracket == _OPENS else -1 for bracket in outside)):
+        raise VendorChanged(_TOO_DEEP)

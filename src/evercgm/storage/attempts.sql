@@ -32,11 +32,15 @@ where id = %(id)s
 returning id
 
 -- name: consume
--- A state works once, whatever becomes of it.
+-- A state works once, whatever becomes of it; alive while it is young and the person still the owner's who began it.
 delete from cgm_private.oauth_attempts
 where state_hash = %(state_hash)s
 returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, binding_hash,
-          expires_at > now() as alive
+          expires_at > now() and exists (
+            select from public."Person" p
+            where p.id = oauth_attempts.person_id
+              and p."ownerId" = oauth_attempts.owner_id
+          ) as alive
 
 -- name: forget_waiting
 -- A newer sign-in takes the place of an older one that still waits for the person's word.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 
@@ -71,9 +71,19 @@ async def _pending(conn: Connection) -> list[str] | None:
     return [migration.version for migration in migrations() if migration.version not in recorded]
 
 
-async def is_first_in_alarm(conn: Connection, *, provider: str, region: str, connection_id: str) -> bool:
-    """Whether no other connection of the region waits for the operator; whoever asks next sees what we commit."""
-    values = {"provider": provider, "region": region, "connection_id": connection_id}
+async def old_consents(db: Database, provider: str, age: timedelta) -> Mapping[str | None, int]:
+    """How many working connections have a consent of at least this age, by region. Raises LookFailed."""
+    try:
+        async with db.as_worker() as conn:
+            cursor = await conn.execute(QUERIES["old_consents"], {"provider": provider, "age": age})
+            return {row["region"]: row["connections"] for row in await cursor.fetchall()}
+    except psycopg.Error as failure:
+        raise LookFailed(type(failure).__name__) from None
+
+
+async def is_first_in_alarm(conn: Connection, *, provider: str, region: str, connection_id: str, reason: str) -> bool:
+    """Whether no other connection of the region has this reason; whoever asks next sees what we commit."""
+    values = {"provider": provider, "region": region, "connection_id": connection_id, "reason": reason}
     await conn.execute(QUERIES["lock_alarm"], values)
     row = await (await conn.execute(QUERIES["others_in_alarm"], values)).fetchone()
     return row is not None and not row["others"]

@@ -19,17 +19,29 @@ left join cgm_private.sync_state s on s.connection_id = c.id
 group by 1, 2, 3, 4, 5
 order by 1, 2, 3, 4
 
+-- name: old_consents
+-- how many connections that work were consented to before a moment, by region
+select s.region, count(*) as connections
+from public.cgm_connections c
+join cgm_private.sync_state s on s.connection_id = c.id
+where c.provider = %(provider)s::"CGMProvider"
+  and c.status = 'connected'
+  and s.reason is null
+  and coalesce(s.connected_at, c.created_at at time zone 'UTC') <= now() - %(age)s::interval
+group by 1
+order by 1
+
 -- name: lock_alarm
 -- One at a time decides whether the operator of a region has been called.
 select pg_advisory_xact_lock(hashtextextended('evercgm alarm ' || %(provider)s || '/' || %(region)s, 0))
 
 -- name: others_in_alarm
--- whether another connection of the region waits for the operator already
+-- whether another connection of the region suffers the same already
 select exists (
   select from cgm_private.sync_state s
   join public.cgm_connections c on c.id = s.connection_id
   where c.provider = %(provider)s::"CGMProvider"
     and s.region = %(region)s
-    and s.reason = 'operator_must_act'
+    and s.reason = %(reason)s
     and s.connection_id <> %(connection_id)s
 ) as others

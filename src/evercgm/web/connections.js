@@ -116,12 +116,16 @@ function makeCard(first, host, dialog) {
     const status = part(element, 'status');
     say(status, words.status(connection.status));
     status.dataset.status = connection.status;
-    const message = words.statusMessage(connection) || lateWords(connection, now);
+    const late = lateWords(connection, now);
+    const said = words.statusMessage(connection);
+    // A consent that ends in some weeks must not hide for weeks that nothing comes today.
+    const message = connection.reason === 'consent_ends_soon' ? `${late} ${said}`.trim() : said || late;
     say(part(element, 'message'), message);
     part(element, 'message').hidden = message === '';
     fillFacts(connection, now);
     const mendable = needsSignIn(connection);
-    part(element, 'reconnect').hidden = !(mendable && BY_CONSENT_PAGE.has(connection.provider));
+    const renewable = mendable || connection.reason === 'consent_ends_soon';
+    part(element, 'reconnect').hidden = !(renewable && BY_CONSENT_PAGE.has(connection.provider));
     part(element, 'sync').hidden = mendable || connection.status === 'disconnected';
     fillRest(rest, restWords, connection);
     const open = runs.find((run) => run.state !== 'done');

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -163,6 +164,43 @@ async def test_a_code_works_for_a_minute(cloud: Cloud) -> None:
     code = (await cloud.consent())["code"]
     cloud.now += timedelta(seconds=60)
     assert (await cloud.token_for_code(code)).json() == {"error": "invalid_grant"}
+
+
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"  # RFC 7636, appendix B
+
+
+@pytest.mark.parametrize(
+    ("verifier", "status"),
+    [
+        ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", 200),
+        ("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXl", 400),
+        (CHALLENGE, 400),
+        ("", 400),
+        (None, 400),
+    ],
+)
+async def test_a_code_with_a_challenge_wants_its_verifier(cloud: Cloud, verifier: str | None, status: int) -> None:
+    code = (await cloud.consent(code_challenge=CHALLENGE, code_challenge_method="S256"))["code"]
+    sent = {} if verifier is None else {"code_verifier": verifier}
+
+    answer = await cloud.token_for_code(code, **sent)
+
+    assert (answer.status_code, answer.json().get("error")) == (status, None if status == 200 else "invalid_grant")
+
+
+async def test_a_plain_challenge_is_refused(cloud: Cloud) -> None:
+    assert (await cloud.consent(code_challenge="x", code_challenge_method="plain"))["error"] == "invalid_request"
+
+
+async def test_a_data_directory_of_before_challenges_still_opens(cloud: Cloud) -> None:
+    await cloud.close()
+    with sqlite3.connect(cloud.data_dir / "dexcom-simulator.sqlite3") as before:
+        before.execute("alter table codes drop column challenge")
+    before.close()
+
+    cloud.open()
+
+    assert "access_token" in await cloud.tokens()
 
 
 async def test_a_code_is_bound_to_its_client_and_address(cloud: Cloud) -> None:

@@ -26,4 +26,7 @@ PROVIDER = Provider(
     refresh=auth.refresh,
     survey=client.survey,
     read=client.read,
+    # A refresh token lives at most a year (dexcom facts A2, read 2026-11); whether each rotation begins the year
+    # anew is not said, so it is counted from the consent.
+    consent_lasts=timedelta(days=365),
 )

@@ -14,7 +14,10 @@ from evercgm.providers.dexcom.simulator.pages import error_page, login_page
 from evercgm.providers.dexcom.simulator.state import CODE_LIFE, Grant, TokenPair, region_of
 from evercgm.providers.dexcom.simulator.troubles import cut_answer, form_of, page
 
-LOGIN_FIELDS = ("client_id", "redirect_uri", "response_type", "scope", "state")
+# PKCE is not among Dexcom's parameters; here it is checked where a challenge was sent, so that ours is proved.
+LOGIN_FIELDS = (
+    "client_id", "redirect_uri", "response_type", "scope", "state", "code_challenge", "code_challenge_method",
+)  # fmt: skip
 # Dexcom v3 sends the moment of its last revocation policy; the value means nothing to a client.
 NOT_BEFORE_POLICY = 1726871301
 OVERSIZE_BYTES = 5 * 1024 * 1024
@@ -68,6 +71,7 @@ def _code(cloud: Cloud, fields: Mapping[str, str], username: str) -> str:
         cloud.clock(),
         life=CODE_LIFE if life_s is None else timedelta(seconds=life_s),
         region=cloud.region(),
+        challenge=fields.get("code_challenge", ""),
     )
 
 
@@ -99,7 +103,8 @@ def _tokens_for_code(cloud: Cloud, form: Mapping[str, str]) -> Response:
     if not form.get("code") or not form.get("redirect_uri"):
         return _token_error("invalid_request")
     now = cloud.clock()
-    grant = cloud.state.use_code(form["code"], form["client_id"], form["redirect_uri"], now)
+    verifier = form.get("code_verifier", "")
+    grant = cloud.state.use_code(form["code"], form["client_id"], form["redirect_uri"], now, verifier=verifier)
     if grant is None:
         return _token_error("invalid_grant")
     expires_in_s = _expires_in_s(cloud, grant.username)
@@ -183,6 +188,8 @@ def _refused_login(cloud: Cloud, fields: Mapping[str, str]) -> Response | None:
         return _back(fields, {"error": "unsupported_response_type"})
     if fields["scope"] != "offline_access":
         return _back(fields, {"error": "invalid_scope"})
+    if "code_challenge" in fields and fields.get("code_challenge_method") != "S256":
+        return _back(fields, {"error": "invalid_request"})
     return None
 
 

@@ -1,5 +1,6 @@
 """What the simulated Dexcom cloud remembers over a restart: clients, codes, tokens, counts; no HTTP."""
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -25,7 +26,7 @@ create table if not exists redirect_uris (
     client_id text not null references clients, uri text not null, primary key (client_id, uri));
 create table if not exists codes (
     code text primary key, client_id text not null, redirect_uri text not null, username text not null,
-    expires_at real not null, used integer not null default 0);
+    expires_at real not null, used integer not null default 0, challenge text not null default '');
 create table if not exists tokens (
     token text primary key, kind text not null, client_id text not null, username text not null,
     family text not null, expires_at real not null, used integer not null default 0,
@@ -72,6 +73,9 @@ class State:
         self._db = sqlite3.connect(data_dir / "dexcom-simulator.sqlite3", check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
         self._db.executescript(SCHEMA)
+        if not self._rows("select 1 from pragma_table_info('codes') where name = 'challenge'", ()):
+            # A directory of before; its codes were given without a challenge.
+            self._db.execute("alter table codes add column challenge text not null default ''")
         anchor = self._fact("anchor", anchor_for(now).isoformat())
         self.anchor = datetime.fromisoformat(anchor).astimezone(UTC)
         self._salt = bytes.fromhex(self._fact("salt", secrets.token_hex(32)))
@@ -119,25 +123,31 @@ class State:
         *,
         life: timedelta = CODE_LIFE,
         region: str = HOME_REGION,
+        challenge: str = "",
     ) -> str:
-        """An authorization code, good for one use within its life; it names its region."""
+        """An authorization code, good for one use within its life; it names its region. `challenge`: PKCE, S256."""
         code = f"{region.upper()}_{uuid.uuid4()}.{uuid.uuid4()}.{uuid.uuid4()}"
         with self._db:
             self._db.execute(
-                "insert into codes (code, client_id, redirect_uri, username, expires_at) values (?, ?, ?, ?, ?)",
-                (code, client_id, redirect_uri, username, (now + life).timestamp()),
+                "insert into codes (code, client_id, redirect_uri, username, expires_at, challenge)"
+                " values (?, ?, ?, ?, ?, ?)",
+                (code, client_id, redirect_uri, username, (now + life).timestamp(), challenge),
             )
         return code
 
-    def use_code(self, code: str, client_id: str, redirect_uri: str, now: datetime) -> Grant | None:
-        """Spend a code; None if it is unknown, used, too old, or made for another client or address."""
+    def use_code(
+        self, code: str, client_id: str, redirect_uri: str, now: datetime, *, verifier: str = ""
+    ) -> Grant | None:
+        """Spend a code; None if it is unknown, used, too old, or made for another client, address or verifier."""
         with self._db:
             rows = self._rows(
                 "update codes set used = 1 where code = ? and client_id = ? and redirect_uri = ?"
-                " and used = 0 and expires_at > ? returning username",
+                " and used = 0 and expires_at > ? returning username, challenge",
                 (code, client_id, redirect_uri, now.timestamp()),
             )
-        return Grant(client_id, str(rows[0][0]), str(uuid.uuid4())) if rows else None
+        if not rows or rows[0][1] not in ("", _challenge_of(verifier)):
+            return None
+        return Grant(client_id, str(rows[0][0]), str(uuid.uuid4()))
 
     def new_tokens(self, grant: Grant, expires_in_s: int, now: datetime, *, region: str = HOME_REGION) -> TokenPair:
         """A pair for this grant; the access token lives `expires_in_s` seconds."""
@@ -246,6 +256,11 @@ class State:
     def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         with closing(self._db.execute(query, values)) as cursor:
             return cursor.fetchall()
+
+
+def _challenge_of(verifier: str) -> str:
+    """RFC 7636, 4.6."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
 def region_of(token: str) -> str:

@@ -1,0 +1,195 @@
+"""What leaves for the network goes to the host table, over verified TLS, and nowhere else; seen at real listeners."""
+
+import ast
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from listener import listening
+
+from evercgm.core.errors import SettingsError, VendorChanged, VendorTryLater
+from evercgm.provider_kit.send import send, vendor_client
+from evercgm.providers import PROVIDERS
+from evercgm.runtime import host_table, vendor_apps
+from evercgm.settings import read_settings
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "evercgm"
+BEARER = {"Authorization": "Bearer marked-token"}
+
+
+def redirect(address: str, status: int) -> bytes:
+    return (
+        f"HTTP/1.1 {status} Elsewhere\r\nLocation: {address}/collect\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_takes_no_token_to_another_host(status: int) -> None:
+    async with listening() as thief, listening(redirect(thief.address, status)) as vendor:
+        async with vendor_client([vendor.address, thief.address]) as http:
+            answer = await send(http, "POST", f"{vendor.address}/token", headers=BEARER, form={"code": "marked-code"})
+
+        assert answer.status == status
+        assert b"marked-token" in vendor.told[0]
+        assert (thief.callers, thief.told) == (0, [])
+
+
+async def test_a_client_that_follows_redirects_by_mistake_is_stopped_at_the_table() -> None:
+    async with listening() as thief, listening(redirect(thief.address, 307)) as vendor:
+        async with vendor_client([vendor.address]) as http:
+            with pytest.raises(VendorChanged):
+                await http.get(f"{vendor.address}/data", headers=BEARER, follow_redirects=True)
+
+        assert (vendor.callers, thief.callers) == (1, 0)
+
+
+async def test_a_host_outside_the_table_is_told_nothing() -> None:
+    async with listening() as stranger, listening() as vendor:
+        port = stranger.address.rpartition(":")[2]
+        async with vendor_client([vendor.address]) as http:
+            for address in (
+                stranger.address,
+                f"http://localhost:{port}",
+                f"{vendor.address}@127.0.0.1:{port}",
+                f"{vendor.address.replace('http://', 'https://')}",
+                f"http://vendor@127.0.0.1:{port}",
+            ):
+                with pytest.raises(VendorChanged):
+                    await send(http, "GET", f"{address}/data", headers=BEARER)
+            assert (await send(http, "GET", f"{vendor.address}/data", headers=BEARER)).body == b"ok"
+
+        assert (stranger.callers, vendor.callers) == (0, 1)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "vendor.test", "127.0.0.1.vendor.test", "0.0.0.0"])
+async def test_without_tls_nothing_leaves_this_machine_though_the_table_says_so(host: str) -> None:
+    async with vendor_client([f"http://{host}"]) as http:
+        with pytest.raises(VendorChanged, match="host"):
+            await send(http, "GET", f"http://{host}/data", headers=BEARER)
+
+
+def self_signed(folder: Path, name: str) -> ssl.SSLContext:
+    """A certificate for this address, or for another, that no authority has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / "server.pem").write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
+async def test_a_vendor_with_a_self_signed_certificate_is_told_nothing(tmp_path: Path) -> None:
+    async with listening(tls=self_signed(tmp_path, "127.0.0.1")) as vendor:
+        async with vendor_client([vendor.address]) as http:
+            with pytest.raises(VendorTryLater):
+                await send(http, "GET", f"{vendor.address}/data", headers=BEARER)
+
+        assert vendor.told in ([], [b""])
+
+
+CREDENTIALS = {
+    "DEXCOM_CLIENT_ID": "id",
+    "DEXCOM_CLIENT_SECRET": "us-secret",
+    "DEXCOM_EU_CLIENT_ID": "eu-id",
+    "DEXCOM_EU_CLIENT_SECRET": "eu-secret",
+}
+
+
+def test_the_table_holds_the_regions_that_are_set_up_and_the_project_and_no_other_host() -> None:
+    assert host_table(read_settings({})) == []
+    assert sorted(host_table(read_settings({**CREDENTIALS, "SUPABASE_URL": "https://abc.supabase.co"}))) == [
+        "https://abc.supabase.co",
+        "https://api.dexcom.com",
+        "https://api.dexcom.eu",
+        "https://sandbox-api.dexcom.com",
+    ]
+
+
+def test_beside_simulators_no_vendors_own_host_is_in_the_table() -> None:
+    simulator = {"EVERCGM_VENDOR_BASE_URLS": '{"dexcom": {"us": "http://127.0.0.1:8401/dexcom"}}'}
+
+    assert host_table(read_settings({**CREDENTIALS, **simulator}, simulators=True)) == ["http://127.0.0.1:8401/dexcom"]
+    with pytest.raises(SettingsError, match="EVERCGM_ALLOW_SIMULATORS"):
+        read_settings({**CREDENTIALS, **simulator})
+
+
+@pytest.mark.parametrize("address", ["http://simulator.test:8401", "http://192.0.2.1", "ftp://127.0.0.1", "file:///x"])
+def test_a_simulator_on_another_machine_is_reached_by_tls_only(address: str) -> None:
+    base_urls = {"EVERCGM_VENDOR_BASE_URLS": f'{{"dexcom": {{"us": "{address}"}}}}'}
+
+    with pytest.raises(SettingsError, match="EVERCGM_VENDOR_BASE_URLS"):
+        read_settings({**CREDENTIALS, **base_urls}, simulators=True)
+
+
+def test_every_region_of_every_provider_is_reached_by_tls() -> None:
+    hosts = [region.base_url for provider in PROVIDERS.values() for region in provider.regions.values()]
+
+    assert hosts
+    assert [host for host in hosts if not host.startswith("https://")] == []
+
+
+def test_the_secret_of_a_region_belongs_to_its_own_host() -> None:
+    apps = vendor_apps(read_settings(CREDENTIALS))
+
+    assert {(app.base_url, app.client_secret.reveal()) for app in apps.values()} == {
+        ("https://api.dexcom.com", "us-secret"),
+        ("https://sandbox-api.dexcom.com", "us-secret"),
+        ("https://api.dexcom.eu", "eu-secret"),
+    }
+
+
+def test_nothing_else_in_the_house_makes_an_http_client() -> None:
+    harmless = {"Timeout", "URL"}
+    others = {"urllib.request", "http.client", "requests", "aiohttp", "httpx", "smtplib", "ftplib"}
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        if "simulator" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            called = name.startswith("httpx2.") and name.removeprefix("httpx2.") not in harmless
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if called or others & set(names):
+                found.add(str(path.relative_to(SOURCE)))
+
+    # The other one asks the children of the demo, on this machine, whether they are up.
+    assert found == {"provider_kit/send.py", "cli/children.py"}
+
+
+async def test_the_environment_sends_nothing_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening() as proxy, listening() as vendor:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, proxy.address)
+        async with vendor_client([vendor.address]) as http:
+            await send(http, "GET", f"{vendor.address}/data", headers=BEARER)
+
+        assert (proxy.callers, vendor.callers) == (0, 1)
+
+
+def test_a_client_speaks_to_nobody_unless_told_to_whom() -> None:
+    with pytest.raises(TypeError):
+        vendor_client()  # type: ignore[call-arg]
+    assert isinstance(vendor_client([]), httpx2.AsyncClient)
