@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """Shows how much of ``what`` is done; gives a function that takes how many are, and of how many where that changed."""
+    """Shows how much of ``what`` is done; gives a function of how many are, and of how many where that changed."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
