@@ -6,6 +6,7 @@ from evercgm.storage.schema.snapshot import Key
 from evercgm.storage.schema.verify_findings import (
     CONNECTIONS,
     OUR_SCHEMAS,
+    PERSON,
     READINGS,
     Check,
     Seen,
@@ -31,9 +32,13 @@ def check_tables(seen: Seen) -> list[Check]:
         *settled("T3", compared(seen, "T3", ["index"], lambda key: _is_ours(seen, key)), _about(seen), "valid indexes"),
         *settled(
             "T4",
-            compared(seen, "T4", ["constraint"], lambda key: _is_ours(seen, key)),
+            [
+                *compared(seen, "T4", ["constraint"], lambda key: _is_ours(seen, key)),
+                *_silenced(seen),
+                *_rules(seen),
+            ],
             _about(seen),
-            "primary keys, references with their actions, checks; validated",
+            "primary keys, references with their actions, checks; validated, and nothing that silences them",
         ),
         *settled("T5", _readings(seen), f"{READINGS}.cgm_connection_id", "text, ON DELETE SET NULL, indexed"),
         *_beside(seen),
@@ -44,6 +49,26 @@ def _tables(seen: Seen) -> list[Check]:
     columns = sum(key.kind == "column" and key.name.startswith(f"{CONNECTIONS}.") for key in seen.shape)
     found = compared(seen, "T1", ["schema", "table", "column"], lambda key: _is_ours(seen, key))
     return settled("T1", found, _about(seen), f"{columns} columns of {CONNECTIONS}, types, nullability, defaults")
+
+
+def _silenced(seen: Seen) -> Iterator[Check]:
+    """References that are there and do nothing; those of the host app warn."""
+    for row in seen.rows["silenced"]:
+        key = Key("constraint", row["name"])
+        found = f"does nothing: its triggers on {row['tables']} do not fire"
+        mend = (
+            f"As a superuser: alter table … enable trigger all, for each of {row['tables']}. An interrupted pg_restore "
+            "--disable-triggers leaves them so: look at the rows that came or went meanwhile (D1)."
+        )
+        yield Check("T4", "fail" if key in seen.shape else "warn", str(key), "kept by its triggers", found, mend)
+
+
+def _rules(seen: Seen) -> Iterator[Check]:
+    for row in seen.rows["rules"]:
+        about = f"rule {row['table_name']} {row['name']}"
+        found = "statements are rewritten, those by which references are kept among them"
+        mend = f"drop rule {row['name']} on {row['table_name']}"
+        yield Check("T4", "warn" if row["table_name"] == PERSON else "fail", about, "no rule", found, mend)
 
 
 def _readings(seen: Seen) -> Iterator[Check]:
