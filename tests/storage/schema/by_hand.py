@@ -18,6 +18,12 @@ CONNECTIONS = "select to_jsonb(c) from public.cgm_connections c order by id"
 READINGS = "select to_jsonb(r) from public.glucose_readings r order by id"
 QUARANTINED = "select to_jsonb(q) - 'created_at' from cgm_private.quarantined_connections q order by id"
 
+# What a project may have said of everything that is made in it, whoever reads it then.
+EVERYTHING_IS_OPEN = tuple(
+    f"alter default privileges grant all on {kind} to public, anon, authenticated, service_role"
+    for kind in ("tables", "sequences", "functions", "schemas")
+)
+
 
 def statements(text: str) -> list[str]:
     """The statements of a file, divided as psql and the Supabase CLI divide them."""

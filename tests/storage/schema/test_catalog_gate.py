@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from by_hand import EVERYTHING_IS_OPEN, run
 from verify_worlds import load
 
 from evercgm.storage.schema.migrate import migrate
@@ -91,16 +92,22 @@ OFFENCES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["bootstrap", "staging", "production"])
+@pytest.fixture(scope="module", params=["bootstrap", "staging", "production", "open"])
 def migrated(request, postgres, template_of, shared_dir) -> Iterator[str]:
-    """A migrated database of each start, as superuser; what tests do to it is never committed."""
+    """A migrated database of each start, as superuser; what tests do to it is never committed.
+
+    "open": in the production form, of a project whose default privileges open everything.
+    """
     # The template makes the service's login role, which belongs to the whole server.
     template, name = template_of(True), f"test_gate_{secrets.token_hex(4)}"
     if request.param == "bootstrap":
         fresh = postgres.create(name, template)
     else:
         fresh = postgres.create(name)
-        load(fresh.admin_dsn, shared_dir / f"database/{request.param}.sql")
+        form = "production" if request.param == "open" else request.param
+        load(fresh.admin_dsn, shared_dir / f"database/{form}.sql")
+        if request.param == "open":
+            run(fresh.admin_dsn, *EVERYTHING_IS_OPEN)
         with ThreadPoolExecutor(1) as apart:
             apart.submit(asyncio.run, migrate(fresh.admin_dsn, unknown="quarantine")).result()
     yield fresh.admin_dsn

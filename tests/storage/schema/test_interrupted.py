@@ -19,7 +19,7 @@ from verify_worlds import load
 from evercgm.core.errors import EvercgmError
 from evercgm.storage.schema.bootstrap import bootstrap_standalone
 from evercgm.storage.schema.drift import differences
-from evercgm.storage.schema.migrate import migrate
+from evercgm.storage.schema.migrate import migrate, plan
 
 # The runner's own lock, and one that only these tests take.
 RUNNER, GATE = 28559150730667885, 4711
@@ -97,6 +97,41 @@ def test_a_migration_that_dies_half_way_leaves_the_old_shape_whole(staging: Any,
         assert held(staging.admin_dsn) == rows_before
     run(staging.admin_dsn, "drop trigger pause on supabase_migrations.schema_migrations")
     assert [one.version for one in asyncio.run(migrate(staging.admin_dsn))] == VERSIONS[reached:]
+
+
+LOCKED = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+
+
+async def test_a_second_runner_finds_no_drift_while_the_first_converts(staging: Any) -> None:
+    run(staging.admin_dsn, PAUSE % VERSIONS[1])
+    said: list[str] = []
+
+    with psycopg.connect(staging.admin_dsn, autocommit=True) as other:
+        other.execute("select pg_advisory_lock(%s)", [GATE])
+        first = asyncio.create_task(migrate(staging.admin_dsn))
+        await asyncio.to_thread(until, lambda: waiting(other), "the conversion is done and not committed")
+        second = asyncio.create_task(migrate(staging.admin_dsn, report=said.append))
+        await asyncio.to_thread(until, lambda: rows(staging.admin_dsn, LOCKED) == [(2,)], "both wait")
+        other.execute("select pg_advisory_unlock(%s)", [GATE])
+        results = await asyncio.gather(first, second)
+
+    assert said[0] == "another migration is running: waiting for it"
+    assert sorted(one.version for result in results for one in result) == VERSIONS[1:]
+
+
+async def test_a_plan_says_that_a_conversion_holds_the_tables(staging: Any) -> None:
+    run(staging.admin_dsn, PAUSE % VERSIONS[1])
+
+    with psycopg.connect(staging.admin_dsn, autocommit=True) as other:
+        other.execute("select pg_advisory_lock(%s)", [GATE])
+        running = asyncio.create_task(migrate(staging.admin_dsn))
+        await asyncio.to_thread(until, lambda: waiting(other), "the conversion is done and not committed")
+        with pytest.raises(
+            EvercgmError, match=r"another session uses these tables \(a migration, perhaps\): try again"
+        ):
+            await plan(staging.admin_dsn)
+        other.execute("select pg_advisory_unlock(%s)", [GATE])
+        await running
 
 
 async def test_a_migration_says_that_the_database_went_away(staging: Any) -> None:

@@ -1,7 +1,8 @@
 """Our runner: what it applies and records, what it adopts, and what stops it."""
 
+import psycopg
 import pytest
-from by_hand import CONNECTIONS, VERSIONS, rows, run
+from by_hand import CONNECTIONS, VERSIONS, rows, run, run_as_psql
 from psycopg import AsyncConnection
 from starts import lay, snapshot_of
 
@@ -59,6 +60,24 @@ async def test_what_was_recorded_and_is_gone_is_drift(make_empty_database):
 
     with pytest.raises(MigrationError, match=r"is recorded as applied, but .*cgm_connections_status_idx is missing"):
         await migrate(fresh.admin_dsn, unknown="quarantine")
+
+
+@pytest.mark.parametrize("mode", ["disable", "enable replica", "enable always"])
+@pytest.mark.parametrize(
+    ("table", "trigger", "version"),
+    [
+        ("cgm_connections", "cgm_connections_updated_at", VERSIONS[3]),
+        ("cgm_jobs.pgqueuer", "tg_pgqueuer_changed", VERSIONS[4]),
+    ],
+)
+async def test_a_trigger_that_does_not_fire_as_it_was_made_is_another_form(database, table, trigger, version, mode):
+    run(database.admin_dsn, f"alter table {table} {mode} trigger {trigger}")
+    found = rf"found CREATE TRIGGER {trigger} .*\({mode.split()[-1]}d?\)"
+
+    with pytest.raises(MigrationError, match=f"{version}_.* is recorded as applied, but .*{found}"):
+        await migrate(database.owner_dsn)
+    with pytest.raises(psycopg.Error, match=found):
+        run_as_psql(database.owner_dsn, migrations()[VERSIONS.index(version)].path)
 
 
 async def test_the_service_sees_which_migrations_are_missing(database):

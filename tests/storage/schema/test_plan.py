@@ -224,6 +224,9 @@ async def test_an_enum_with_other_labels_is_a_stop(start, labels: str) -> None:
     assert actions(found) == ["nothing", "stop", "apply", "apply", "apply"]
     (wrong,) = found.steps[1].wrong
     assert (str(wrong.key), wrong.found) == ('enum public."CGMProvider"', labels)
+    with pytest.raises(MigrationError, match="objects stand in the way: enum ") as told:
+        await migrate(fresh.admin_dsn, unknown="quarantine")
+    assert "is missing" not in str(told.value)
 
 
 async def test_a_recorded_migration_whose_objects_changed_is_drift(start) -> None:

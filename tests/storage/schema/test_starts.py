@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from by_hand import ROLLBACK, VERSIONS, held, rows, run, run_as_one, run_as_psql
+from by_hand import EVERYTHING_IS_OPEN, ROLLBACK, VERSIONS, held, rows, run, run_as_one, run_as_psql
 from starts import STARTS, lay, migrating_dsn, snapshot_of
 
 from evercgm.storage.schema.drift import Difference, differences
@@ -82,6 +82,40 @@ async def test_every_start_ends_in_one_shape_and_a_second_run_does_nothing(
     assert again == []
     assert differences(reached, await snapshot_of(dsn)) == []
     assert held(fresh.admin_dsn) == rows_before
+
+
+@pytest.mark.parametrize("by", ["our runner", "psql"])
+@pytest.mark.parametrize("start", ["host-only", "staging", "production"])
+async def test_default_privileges_open_nothing_of_ours(
+    make_empty_database: Any, wanted: Snapshot, start: str, by: str
+) -> None:
+    fresh = make_empty_database()
+    await lay(fresh, start)
+    run(fresh.admin_dsn, *EVERYTHING_IS_OPEN)
+
+    if by == "our runner":
+        await migrate(fresh.admin_dsn, unknown="quarantine")
+    else:
+        for migration in migrations():
+            run_as_psql(fresh.admin_dsn, migration.path)
+
+    assert ours(differences(wanted, await snapshot_of(fresh.admin_dsn))) == []
+
+
+async def test_tokens_that_are_put_aside_are_closed_before_any_later_file(make_empty_database: Any) -> None:
+    fresh = make_empty_database()
+    await lay(fresh, "staging")
+    run(fresh.admin_dsn, *EVERYTHING_IS_OPEN)
+
+    for migration in migrations()[:2]:
+        run_as_psql(fresh.admin_dsn, migration.path)
+
+    grants = [
+        str(key)
+        for key in (await snapshot_of(fresh.admin_dsn)).entries
+        if key.kind.endswith("grant") and key.name.startswith("cgm_private")
+    ]
+    assert grants == []
 
 
 @pytest.mark.parametrize("start", ["host-only", "staging", "production"])
