@@ -158,7 +158,7 @@ async def test_without_the_hosts_row_level_security_the_services_own_grant_is_to
         'create view seen as select p from "Person" p, cgm_connections c where c.person_id = p.id;'
         " grant select on seen to authenticated",
         'create policy mine on "Person" for update to authenticated using ("ownerId" = (select auth.uid())::text)',
-        "create policy mine on \"Person\" for select using (\"ownerId\" = (auth.jwt() ->> 'sub'))",
+        'create policy mine on "Person" for select using ("ownerId" = (auth.jwt() ->> \'sub\'))',
         'create policy mine on "Person" for delete to authenticated using (false)',
         'create policy mine on "Person" for all to service_role using (true)',
         "create or replace function auth.uid() returns uuid language sql stable as $$\n  select\n  coalesce(\n"

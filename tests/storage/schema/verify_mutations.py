@@ -31,7 +31,8 @@ OPEN_VIEW = "grant select on seen to authenticated"
 # The triggers by which a table's references work.
 INTERNAL = (
     "do $$ declare t name; begin for t in select tgname from pg_trigger where tgisinternal"
-    " and tgrelid = '{table}'::regclass loop execute format('alter table {table} {mode} trigger %I', t); end loop; end $$"
+    " and tgrelid = '{table}'::regclass loop execute format('alter table {table} {mode} trigger %I', t);"
+    " end loop; end $$"
 )
 # What is broken: SQL, then the check that tells, how, and of what.
 BROKEN = [
@@ -154,7 +155,8 @@ BROKEN = [
     ('alter table "Person" disable row level security; grant update ("ownerId") on "Person" to anon',
      "R5", "warn", 'table public."Person"'),
     ('drop policy "Owners can view own persons" on "Person"', "R5", "warn", 'table public."Person"'),
-    ('create policy mine on "Person" for all to authenticated using (true)', "R5", "warn", 'policy public."Person" mine'),
+    ('create policy mine on "Person" for all to authenticated using (true)',
+     "R5", "warn", 'policy public."Person" mine'),
     (f'create policy mine on "Person" for update using ("ownerId" = \'{ALICE}\')',
      "R5", "warn", 'policy public."Person" mine'),
     ('create policy mine on "Person" for insert to authenticated with check ("ownerId" is not null)',

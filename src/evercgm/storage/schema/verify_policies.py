@@ -14,6 +14,7 @@ from evercgm.storage.schema.verify_findings import (
     READINGS,
     Check,
     Seen,
+    missing_or_other,
     settled,
     wanted,
 )
@@ -71,7 +72,7 @@ def _heads(seen: Seen) -> Iterator[Check]:
     for key, expected in wanted(seen, ["policy"]).items():
         found = seen.entries.get(key)
         if found is None:
-            yield Check("R2", "fail", str(key), expected, "missing")
+            yield missing_or_other(seen, "R2", key, expected, None)
             continue
         head, due = _split(found)[0], _split(expected)[0]
         if head not in ({due} if seen.expect == "target" else _forms(key, heads=True)):

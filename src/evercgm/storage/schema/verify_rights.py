@@ -45,7 +45,11 @@ def check_rights(seen: Seen) -> list[Check]:
             "G3", _service_roles(seen), "cgm_request, cgm_worker, login roles", _PLAIN_AND_FAR, _found_roles(seen)
         ),
         *settled("G4", _defaults(seen), "schema public", "new tables grant nothing to API roles"),
-        *(settled("G5", _grants(seen), "cgm_request, cgm_worker, API roles", grants) if seen.expect == "target" else ()),
+        *(
+            settled("G5", _grants(seen), "cgm_request, cgm_worker, API roles", grants)
+            if seen.expect == "target"
+            else ()
+        ),
     ]
 
 
@@ -199,7 +203,7 @@ def _grants(seen: Seen) -> Iterator[Check]:
 
 
 def _api_grants(seen: Seen) -> Iterator[Check]:
-    """What the API's roles have too little of; and service_role in our schemas. G1 and G2 tell what is open to others."""
+    """What the API's roles have too little of, and service_role in our schemas. What is open to others: G1, G2."""
     roles = {row["name"] for row in seen.rows["api_roles"]}
     for key, expected in api_rights().items():
         found = seen.entries.get(key, "")

@@ -12,6 +12,7 @@ from evercgm.storage.schema.verify_findings import (
     Seen,
     compared,
     is_form,
+    missing_or_other,
     settled,
     wanted,
 )
@@ -76,7 +77,7 @@ def _readings(seen: Seen) -> Iterator[Check]:
         if key.name.startswith(f"{READINGS}."):
             found = seen.entries.get(key)
             if not is_form(found, expected):
-                yield Check("T5", "fail", str(key), expected, found or "missing")
+                yield missing_or_other(seen, "T5", key, expected, found)
 
 
 def _beside(seen: Seen) -> list[Check]:
