@@ -63,7 +63,7 @@ def login_role_sql(name: str) -> str:
     """SQL that makes the service's login role with least rights; for an administrator, after the migrations.
 
     The role inherits nothing and reaches only cgm_request and cgm_worker. Set its password yourself. Raises ValueError
-    where the name is none for it: no role of Supabase or PostgreSQL, and none of our groups, may become a login of ours.
+    where the name is none for it: no role of Supabase or PostgreSQL, and none of our groups, becomes a login of ours.
     """
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
         raise ValueError("a role's name has lower-case letters, digits and underscores only")

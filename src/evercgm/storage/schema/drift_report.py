@@ -68,13 +68,17 @@ def as_markdown(report: Report) -> str:
     ]
     if report.found:
         lines += ["", "| severity | what | change | closed by |", "| --- | --- | --- | --- |"]
-        lines += [f"| {one.severity} | {_code(str(one.key))} | {_cell(_where(report, one))} | {_cell(closing(report, one))} |"
-                  for one in report.found]  # fmt: skip
+        lines += [_row(report, one) for one in report.found]
         for one in report.found:
             lines += ["", f"## {_code(str(one.key))}", ""]
             lines += [f"- {first}: {_code(one.first or _NOT_THERE)}"]
             lines += [f"- {second}: {_code(one.second or _NOT_THERE)}"]
     return "\n".join(lines)
+
+
+def _row(report: Report, one: Difference) -> str:
+    cells = (_code(str(one.key)), _cell(_where(report, one)), _cell(closing(report, one)))
+    return f"| {one.severity} | {' | '.join(cells)} |"
 
 
 def as_json(report: Report) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 _MIGRATE = (
     "evercgm db migrate --plan shows what it would do, evercgm db migrate does it. Of a recorded migration, what is "
-    "missing is made again by evercgm db migrate --repair VERSION (H1 names it); what is in another form is changed by hand."
+    "missing is made again by evercgm db migrate --repair VERSION (H1 names it); what is in another form, by hand."
 )
 _RIGHTS = (
     "evercgm db migrate (without --compat) sets again what the API's roles and everybody may do; what they have by way "
