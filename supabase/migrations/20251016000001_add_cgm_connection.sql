@@ -1,6 +1,6 @@
 set local lock_timeout = '5s';
 set local standard_conforming_strings = on;
-set local quote_all_identifiers = off;
+set local quote_all_identifiers = off;  -- the catalog's words are compared with those of this file
 
 -- The CGM objects of October 2025 in their first form, each only where it is missing. Objects that are there already are
 -- compared first, in the catalog's own words: another form under one of our names stops the file before anything changes.

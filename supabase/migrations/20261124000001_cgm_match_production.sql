@@ -417,8 +417,8 @@ begin
   insert into cgm_private.quarantined_connections (id, person_id, connection, reading_ids, reason, kept_id)
   select c.id,
          c.person_id,
-         -- No key says NULL, which a null of JSON could not.
-         to_jsonb(c) - case when c.metadata is null then 'metadata' else '' end,
+         -- NULL is written as null; so a null of JSON is told by leaving it out.
+         to_jsonb(c) - case when c.metadata = 'null' then 'metadata' else '' end,
          coalesce((select array_agg(r.id order by r.id)
                      from public.glucose_readings r
                     where r.cgm_connection_id = c.id), '{}'),

@@ -150,7 +150,7 @@ begin
       'insert into public.cgm_connections (%1$s) overriding system value'
       ' select %1$s from jsonb_populate_record(null::public.cgm_connections, $1)', columns)
       using w.connection;
-    if w.connection -> 'metadata' = 'null' then
+    if not w.connection ? 'metadata' then
       update public.cgm_connections c set metadata = 'null' where c.id = w.id;
     end if;
   end loop;

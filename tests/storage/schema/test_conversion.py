@@ -98,6 +98,30 @@ async def test_an_unknown_provider_stops_our_runner_and_is_named(make_empty_data
     assert rows(fresh.admin_dsn, "select count(*) from cgm_connections where provider <> 'x'") == [(9,)]
 
 
+def test_of_many_unknown_providers_the_first_are_named_and_none_makes_a_line(
+    staging: psycopg.Connection[Any],
+) -> None:
+    staging.execute(
+        """
+        insert into cgm_connections (id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at)
+        select case n when 1 then E'c-01\x1b[2J\nconn-zz' when 2 then E'c-02\u009b\u2028' else format('c-%s', n) end,
+               'person-dora', case n when 10 then E'x\ny' else format('unknown %s', n) end, '', '', now(), now()
+          from generate_series(1, 30) as n
+        """
+    )
+    staging.execute("select set_config('cgm.unknown', 'abort', true)")
+
+    with pytest.raises(psycopg.Error) as stopped:
+        staging.execute(CONVERSION)
+
+    said = stopped.value.diag.message_primary or ""
+    assert said.startswith("no alias names the provider of these connections: ")
+    assert said.endswith(" and 12 more")
+    assert said.count("('unknown ") == 19
+    assert said.isprintable()
+    assert r'"c-01\u001b[2J\nconn-zz (' in said
+
+
 def test_a_choice_that_nobody_knows_is_refused(staging: psycopg.Connection[Any]) -> None:
     staging.execute("set cgm.unknown = 'guess'")
 

@@ -110,14 +110,14 @@ async def test_after_the_migrations_only_the_hosts_own_history_is_left(shapes: A
             "schema grant cgm_private to authenticated",
             "extra",
             "weakens",
-            "evercgm db migrate sets those of the API's roles again",
+            "evercgm db migrate sets those of the API's roles and of ours again",
         ),
         (
             "grant execute on function cgm_private.touch_updated_at() to public",
             "function grant cgm_private.touch_updated_at() to public",
             "extra",
             "weakens",
-            "evercgm db migrate sets those of the API's roles again",
+            "evercgm db migrate sets those of the API's roles and of ours again",
         ),
         (
             "revoke select on glucose_readings from cgm_request",

@@ -1,14 +1,17 @@
 """Our runner: what it applies and records, what it adopts, and what stops it."""
 
+import re
+import secrets
+
 import psycopg
 import pytest
-from by_hand import CONNECTIONS, VERSIONS, rows, run, run_as_psql
-from psycopg import AsyncConnection
+from by_hand import CONNECTIONS, VERSIONS, rows, run, run_as_one, run_as_psql
+from psycopg import AsyncConnection, sql
 from starts import lay, snapshot_of
 
 from evercgm.storage.schema.bootstrap import BootstrapError, bootstrap_standalone
 from evercgm.storage.schema.drift import differences
-from evercgm.storage.schema.migrate import migrate, pending
+from evercgm.storage.schema.migrate import migrate, pending, plan
 from evercgm.storage.schema.migration_files import MigrationError, migrations
 
 
@@ -62,6 +65,30 @@ async def test_what_was_recorded_and_is_gone_is_drift(make_empty_database):
         await migrate(fresh.admin_dsn, unknown="quarantine")
 
 
+GONE = {
+    VERSIONS[0]: "drop index cgm_connections_status_idx",
+    VERSIONS[1]: "drop index cgm_connections_last_sync_at_idx",
+    VERSIONS[2]: "drop index cgm_private.sync_state_next_sync_at_idx",
+    VERSIONS[3]: "drop trigger cgm_connections_updated_at on cgm_connections;"
+    ' drop policy "cgm_worker may keep readings" on glucose_readings',
+}
+
+
+@pytest.mark.parametrize("version", list(GONE))
+async def test_what_is_gone_comes_back_by_the_way_that_the_refusal_names(database, version):
+    before = await snapshot_of(database.owner_dsn)
+    run(database.owner_dsn, GONE[version])
+    with pytest.raises(MigrationError, match="the same as: supabase migration repair") as told:
+        await migrate(database.owner_dsn)
+    (named,) = re.findall(r"missing: (delete from \S+ where version = '\d+')", str(told.value))
+    run(database.admin_dsn, named)
+
+    (again,) = await migrate(database.owner_dsn)
+
+    assert again.version == version
+    assert await snapshot_of(database.owner_dsn) == before
+
+
 @pytest.mark.parametrize("mode", ["disable", "enable replica", "enable always"])
 @pytest.mark.parametrize(
     ("table", "trigger", "version"),
@@ -78,6 +105,40 @@ async def test_a_trigger_that_does_not_fire_as_it_was_made_is_another_form(datab
         await migrate(database.owner_dsn)
     with pytest.raises(psycopg.Error, match=found):
         run_as_psql(database.owner_dsn, migrations()[VERSIONS.index(version)].path)
+
+
+# How a role may be set up that the sample files never met.
+WAYS = {"quote_all_identifiers": "on", "standard_conforming_strings": "off"}
+
+
+@pytest.mark.parametrize("by", ["our runner", "one transaction"])
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+async def test_a_role_s_own_ways_of_quoting_change_nothing(postgres, encoding, by):
+    name = f"test_ways_{secrets.token_hex(4)}"
+    postgres.execute(
+        sql.SQL(f"create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")
+    )
+    fresh = postgres.database(name)
+    try:
+        await lay(fresh, "staging")
+        with psycopg.connect(fresh.admin_dsn, autocommit=True) as connection:
+            for way, value in WAYS.items():
+                connection.execute(f"alter database {name} set {way} = {value}")
+
+        if by == "our runner":
+            await migrate(fresh.admin_dsn, unknown="quarantine")
+        else:
+            for migration in migrations():
+                run_as_one(fresh.admin_dsn, migration.path)
+
+        assert rows(fresh.admin_dsn, "select id from cgm_private.quarantined_connections order by id") == [
+            ("conn-a2",), ("conn-b2",), ("conn-b3",)
+        ]  # fmt: skip
+        assert {step.action for step in (await plan(fresh.admin_dsn)).steps} == (
+            {"nothing"} if by == "our runner" else {"nothing", "adopt"}
+        )
+    finally:
+        postgres.drop(name)
 
 
 async def test_the_service_sees_which_migrations_are_missing(database):

@@ -198,6 +198,29 @@ async def test_the_rollback_finds_what_was_put_back(staging: Any) -> None:
     assert rows(staging.admin_dsn, "select count(*) from cgm_connections") == [(9,)]
 
 
+async def test_a_null_of_json_among_the_metadata_stays_one(make_empty_database: Any, shared_dir: Path) -> None:
+    fresh = make_empty_database()
+    load(fresh.admin_dsn, shared_dir / "database/staging.sql")
+    run(
+        fresh.admin_dsn,
+        "alter table cgm_connections add column metadata jsonb",
+        "update cgm_connections set metadata = 'null' where id = 'conn-b3'",
+    )
+    await migrate(fresh.admin_dsn, unknown="quarantine")
+
+    for id_, provider in (("conn-b2", "abbott"), ("conn-b3", "libre")):
+        await put_back(fresh.admin_dsn, SETTING, id_, provider)
+
+    assert rows(
+        fresh.admin_dsn, "select metadata from cgm_connections where id in ('conn-b2', 'conn-b3') order by id"
+    ) == [
+        ({"providerOriginal": "eversense"},),
+        ({"providerOriginal": "", "metadataOriginal": None},),
+    ]
+    run_as_one(fresh.admin_dsn, ROLLBACK)
+    assert rows(fresh.admin_dsn, "select id from cgm_connections where metadata = 'null'") == [("conn-b3",)]
+
+
 async def test_the_login_role_of_the_service_may_do_it_too(staging: Any) -> None:
     service = psycopg.conninfo.conninfo_to_dict(staging.service_dsn)
     await make_login_role(staging.admin_dsn, str(service["user"]), str(service["password"]))

@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from starts import lay
 
 from evercgm.core.errors import SettingsError
-from evercgm.storage.schema.migrate import migrate
+from evercgm.storage.schema.migrate import migrate, plan
 from evercgm.storage.schema.reach import QUERIES, DatabaseFailed, reached, reached_to_migrate
 
 HIDDEN = "hidden-password"
@@ -199,6 +199,77 @@ async def test_rows_that_row_security_hides_from_the_migrating_role_are_told(
 
     assert "row-level security hides rows of cgm_connections" in text
     assert "FORCE" in text
+
+
+HISTORY = (
+    ("", "it may not read the history"),
+    ("grant usage on schema supabase_migrations to {name}", "it may not read the history"),
+    ("grant select on supabase_migrations.schema_migrations to {name}", "it may not write the history"),
+    ("grant insert on supabase_migrations.schema_migrations to {name}", ""),
+)
+
+
+async def test_a_history_that_may_not_be_read_or_written_is_told_before_anything_is_done(
+    login: Any, make_empty_database: Any
+) -> None:
+    fresh = make_empty_database()
+    await lay(fresh, "production")
+    dsn = own_everything(fresh, *login("createrole"))
+    for grant, said in HISTORY:
+        execute(fresh.admin_dsn, grant.format(name=urlsplit(dsn).username) or "select 1")
+        if said:
+            for way in (plan, migrate):
+                with pytest.raises(SettingsError, match=f"may not migrate: {said}"):
+                    await way(dsn)
+
+    assert not (await plan(dsn)).would_stop
+    assert len(await migrate(dsn)) == 5
+
+
+@pytest.mark.parametrize(("start", "said"), [("staging", "it may make no temporary tables here"), ("production", "")])
+async def test_temporary_tables_are_asked_for_where_the_conversion_needs_them(
+    login: Any, make_empty_database: Any, start: str, said: str
+) -> None:
+    fresh = make_empty_database()
+    await lay(fresh, start)
+    dsn = own_everything(fresh, *login("createrole"))
+    execute(fresh.admin_dsn, f"revoke temporary on database {fresh.name} from public")
+    execute(fresh.admin_dsn, f"grant all on schema supabase_migrations to {urlsplit(dsn).username}")
+    execute(fresh.admin_dsn, f"grant all on supabase_migrations.schema_migrations to {urlsplit(dsn).username}")
+
+    if said:
+        for way in (plan, migrate):
+            with pytest.raises(SettingsError, match=f"may not migrate: {said}"):
+                await way(dsn)
+    else:
+        assert not (await plan(dsn)).would_stop
+        assert len(await migrate(dsn)) == 5
+
+
+def own_everything(fresh: Any, name: str, password: str) -> str:
+    """Gives this role what migrating takes, but for the history; its DSN."""
+    execute(
+        fresh.admin_dsn,
+        f"""
+        do $$
+        declare
+          w record;
+        begin
+          for w in select format('table %s', c.oid::regclass) as object from pg_class c
+                    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+                   union all
+                   select format('type %s', t.oid::regtype) from pg_type t
+                    where t.typnamespace = 'public'::regnamespace and t.typtype = 'e'
+          loop
+            execute format('alter %s owner to {name}', w.object);
+          end loop;
+        end $$;
+        grant all on schema public, auth to {name};
+        grant create on database {fresh.name} to {name};
+        grant authenticated to {name} with admin option;
+        """,
+    )
+    return with_parts(fresh.admin_dsn, user=f"{name}:{password}")
 
 
 async def test_a_read_only_database_is_told(make_empty_database: Any) -> None:

@@ -65,10 +65,14 @@ async def snapshot_at(dsn: str, setting: str) -> Snapshot:
 
 
 async def read_snapshot(connection: AsyncConnection[Any]) -> Snapshot:
-    """The shape as this role sees it."""
+    """The shape as this role sees it.
+
+    The history comes first: what another session commits meanwhile is then there and not recorded, and never the
+    other way round, which would be drift.
+    """
     async with reading(connection):
-        entries = await read_entries(connection)
         history, hidden = await read_history(connection)
+        entries = await read_entries(connection)
         version, owner = await _read_server(connection)
     return Snapshot(entries, history, hidden, version, owner)
 

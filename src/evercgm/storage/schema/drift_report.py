@@ -118,7 +118,7 @@ def closing(report: Report, one: Difference) -> str:
         return "no migration of ours: the host app's own, or by hand"
     return "; ".join(_closing_on(_party(report, side), one, one.closed_by) for side in one.behind) or (
         f"rights that are not those of {_file(one.closed_by)} (changed by hand, or kept by --compat): "
-        "evercgm db migrate sets those of the API's roles again; evercgm db verify tells the others"
+        "evercgm db migrate sets those of the API's roles and of ours again; evercgm db verify tells the others"
     )
 
 

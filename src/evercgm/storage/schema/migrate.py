@@ -205,7 +205,7 @@ async def _apply(
         if after.action != "nothing":
             raise MigrationError(_in_the_way(migration, after))
         aside = await count_aside(connection) - aside
-        regranted = tuple(before.reasons()) if before.recorded else ()
+        regranted = tuple(as_line(one) for one in before.reasons()) if before.recorded else ()
         return Applied(
             migration.version, migration.name, before.action == "adopt", put_aside=aside, regranted=regranted
         )
@@ -246,7 +246,9 @@ def _drifted(step: Step) -> str:
     reasons = as_line("; ".join(step.reasons()))
     return (
         f"{step.version}_{step.name} is recorded as applied, but the database differs from what it made: {reasons}. "
-        "Nothing was changed. See: evercgm db drift, evercgm db verify"
+        f"Nothing was changed. Drop what is in another form; let a run make again what is missing: delete from "
+        f"supabase_migrations.schema_migrations where version = '{step.version}' (the same as: supabase migration "
+        f"repair {step.version} --status reverted), then: evercgm db migrate"
     )
 
 

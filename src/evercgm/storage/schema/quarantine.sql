@@ -70,7 +70,7 @@ where q.id = %(id)s
 
 -- name: put_back
 -- The row under its provider, of the person who has it now: ids of persons may change. {columns} are those of "columns", as identifiers. The spelling is kept in metadata by the
--- rule of the conversion, so that its rollback finds it; its absence among what is kept says NULL.
+-- rule of the conversion, so that its rollback finds it; where it is left out, it was a null of JSON.
 insert into public.cgm_connections ({columns})
 overriding system value
 select {columns}
@@ -88,8 +88,8 @@ from (
         when was.spelling = %(provider)s then was.kept
         else jsonb_build_object('providerOriginal', was.spelling)
              || case
-                  when was.kept is null then '{{}}'
-                  when jsonb_typeof(was.kept) <> 'object' or was.kept = '{{}}'
+                  when was.kept = 'null' then '{{}}'
+                  when was.kept is null or jsonb_typeof(was.kept) <> 'object' or was.kept = '{{}}'
                        or was.kept ?| array['providerOriginal', 'metadataOriginal']
                     then jsonb_build_object('metadataOriginal', was.kept)
                   else was.kept

@@ -11,6 +11,8 @@ from psycopg.errors import Diagnostic
 # Classes of SQLSTATE whose sentences name objects and never hold a value of a row.
 _WITHOUT_VALUES = ("01", "08", "0A", "23", "25", "28", "2B", "40", "42", "53", "54", "55", "57", "58")
 _RAISED = "exec_stmt_raise"
+# Cancelled, timed out, ended: whatever ran then has no part in the words.
+_INTERRUPTED = "ProcessInterrupts"
 _OUR_FRAME = re.compile(r"\binline_code_block\b(?!\()|\bcgm_private\.\w+\(")
 # Where the server did it for a statement, or for a statement in a block, of ours. In other languages than English
 # nothing is known of it.
@@ -34,6 +36,8 @@ def may_be_told(said: Diagnostic) -> bool:
     """Whether the sentence is ours, or the server's own and without values of rows."""
     if said.source_function == _RAISED:
         return is_ours(said)
+    if said.source_function == _INTERRUPTED:
+        return True
     context = said.context or ""
     known = not context or (_KNOWN_FRAME.match(context) is not None and _STRANGER.search(context) is None)
     return known and (said.sqlstate or "").startswith(_WITHOUT_VALUES)
