@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, IsolationLevel
 
 from evercgm.storage.schema.api_rights import loose_rights
 from evercgm.storage.schema.catalog import has_service_role, read_history, read_snapshot
+from evercgm.storage.schema.mending import mend_of
 from evercgm.storage.schema.migration_files import Migration, MigrationError, migrations
 from evercgm.storage.schema.plan import Step, step_of
 from evercgm.storage.schema.preview import (
@@ -246,9 +247,7 @@ def _drifted(step: Step) -> str:
     reasons = as_line("; ".join(step.reasons()))
     return (
         f"{step.version}_{step.name} is recorded as applied, but the database differs from what it made: {reasons}. "
-        f"Nothing was changed. Drop what is in another form; let a run make again what is missing: delete from "
-        f"supabase_migrations.schema_migrations where version = '{step.version}' (the same as: supabase migration "
-        f"repair {step.version} --status reverted), then: evercgm db migrate"
+        f"Nothing was changed; {mend_of(step)}"
     )
 
 
