@@ -1,7 +1,7 @@
 -- The host's readings: our one column, whose connection a reading may name, and what outlives a connection.
 begin;
 \ir shared/people.psql
-select plan(17);
+select plan(20);
 
 select col_type_is('public', 'glucose_readings', 'cgm_connection_id', 'text', 'the column is text');
 select col_is_null('public', 'glucose_readings', 'cgm_connection_id', 'a reading needs no connection');
@@ -9,11 +9,25 @@ select has_index('public', 'glucose_readings', 'glucose_readings_cgm_connection_
 select fk_ok('public', 'glucose_readings', 'cgm_connection_id', 'public', 'cgm_connections', 'id');
 select has_trigger('public', 'glucose_readings', 'glucose_readings_own_connection', 'its connection is checked');
 
--- Isolation: through the service, with the condition that its every query has.
-select is(
-  seen_by('cgm_request', alice(),
-          $$select r.id from glucose_readings r join "Person" p on p.id = r.person_id where p."ownerId" = (select auth.uid())::text$$),
-  'r-alice', 'an owner sees their person''s readings');
+-- Isolation: what row-level security alone lets through, without the condition that the service's every query has. It is
+-- the host app's to switch on; where it is off, these say what the service then stands on: its own queries, and nothing else.
+create function tap.only_where_rows_are_kept_apart(kept text)
+returns text
+language sql
+as $$
+  select case when c.relrowsecurity then kept else 'r-alice,r-bob' end
+    from pg_class c
+   where c.oid = 'public.glucose_readings'::regclass
+$$;
+select is(seen_by('cgm_request', alice(), $$select id from glucose_readings where person_id like 'p-%'$$),
+          tap.only_where_rows_are_kept_apart('r-alice'),
+          'Isolation: through the service an owner sees their person''s readings, and others'' only without the host''s row-level security');
+select is(seen_by('cgm_request', bob(), $$select id from glucose_readings where person_id like 'p-%'$$),
+          tap.only_where_rows_are_kept_apart('r-bob'), 'Isolation: and so does the other');
+select is(seen_by('cgm_request', stranger(), $$select id from glucose_readings where person_id like 'p-%'$$),
+          tap.only_where_rows_are_kept_apart('none'), 'Isolation: a stranger sees none');
+select is(seen_by('cgm_request', '', $$select id from glucose_readings where person_id like 'p-%'$$),
+          tap.only_where_rows_are_kept_apart('none'), 'Isolation: without claims there is none');
 select is(seen_by('cgm_worker', '', $$select id from glucose_readings where person_id like 'p-%'$$), 'r-alice,r-bob', 'the service sees all');
 select ok(changed_by('cgm_request', alice(), 'delete from glucose_readings') in ('42501', '0'), 'an owner deletes none through it');
 select ok(changed_by('cgm_request', alice(), 'update glucose_readings set value = 1') in ('42501', '0'), 'and changes none');

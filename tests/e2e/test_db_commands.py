@@ -114,6 +114,85 @@ def test_a_snapshot_file_is_the_database_to_drift(evercgm: Command, tmp_path: Pa
     assert "# staging and production" in told(evercgm("drift", "staging.json", "production", "--format", "markdown"), 1)
 
 
+def test_drift_of_a_recorded_migration_is_mended_by_the_command_that_all_name(
+    evercgm: Command, addresses: dict[str, str]
+) -> None:
+    there = ["--environment", "production"]
+    told(evercgm("migrate", *there), 0)
+    with psycopg.connect(addresses["PRODUCTION_URL"]) as connection:
+        connection.execute("drop index cgm_connections_status_idx")
+        connection.execute("drop trigger cgm_connections_updated_at on cgm_connections")
+
+    first, second = (
+        f"evercgm db migrate --repair {version} --environment production"
+        for version in ("20251016000001", "20261124000003")
+    )
+    stopped = told(evercgm("migrate", *there), 1)
+    for printed in (evercgm("migrate", "--plan", *there), evercgm("status")):
+        assert first in told(printed, 1)
+        assert second in told(printed, 1)
+    repaired = told(evercgm("migrate", "--repair", "20251016000001", *there), 0)
+    as_json = json.loads(told(evercgm("migrate", "--repair", "20261124000003", "--json", *there), 0))
+
+    assert "is recorded as applied" in stopped
+    assert "made again:\n  index public.cgm_connections.cgm_connections_status_idx is missing" in repaired
+    assert second in repaired
+    assert as_json["repaired"]["left"] == []
+    assert told(evercgm("migrate", *there), 0) == "The database is up to date.\n"
+    assert "nothing is missing" in told(evercgm("migrate", "--repair", "20251016000001", *there), 0)
+
+
+NO_ADDRESSES = ("postgresql://u:hidden-password@h/db", "u:hidden-password@h/db", "host=h password=hidden-password")
+
+
+@pytest.mark.parametrize("given", NO_ADDRESSES)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["migrate", "--environment", "{}"],
+        ["migrate", "{}"],
+        ["migrate", "--repair", "{}"],
+        ["migrate", "--unknown", "{}"],
+        ["verify", "--expect", "{}"],
+        ["verify", "--{}"],
+        ["drift", "env:{}", "staging"],
+        ["drift", "{}", "staging"],
+        ["drift", "staging", "production", "--format", "{}"],
+        ["status", "--environments", "{}"],
+        ["snapshot", "--environment", "staging", "--out", "{}/x"],
+        ["quarantine", "list", "{}"],
+        ["login-role", "{}"],
+        ["{}"],
+    ],
+)
+def test_an_address_among_the_arguments_is_refused_and_not_repeated(
+    evercgm: Command, arguments: list[str], given: str
+) -> None:
+    done = evercgm(*(one.format(given) for one in arguments))
+
+    assert done.returncode == 2
+    assert done.stderr
+    assert "hidden" not in done.stdout + done.stderr
+    assert "h/db" not in done.stdout + done.stderr
+
+
+def test_a_file_that_is_nested_too_deep_is_no_snapshot(evercgm: Command, tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+
+    done = evercgm("drift", "deep.json", "staging")
+
+    assert (done.returncode, done.stderr) == (2, "evercgm: A: this is no snapshot: nested too deep\n")
+
+
+@pytest.mark.parametrize("name", ["anon", "authenticated", "service_role", "authenticator", "postgres", "cgm_worker",
+                                  "supabase_admin", "pg_monitor", "public", "none", "user"])  # fmt: skip
+def test_the_login_role_never_takes_a_name_that_means_something_else(evercgm: Command, name: str) -> None:
+    done = evercgm("login-role", name)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "choose another" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -133,6 +212,9 @@ def test_a_snapshot_file_is_the_database_to_drift(evercgm: Command, tmp_path: Pa
         (["status", "--environments", "none.toml"], 2, "none.toml: cannot be read"),
         (["snapshot", "--environment", "staging", "--out", "no/such/folder"], 2, "--out"),
         (["login-role", "Bad Name"], 2, "NAME"),
+        (["migrate", "--repair", "20251010090002"], 2, "no migration of ours has this version"),
+        (["migrate", "--repair", "20251016000001", "--plan"], 2, "--plan: say it without --repair"),
+        (["migrate", "--repair", "20261124000001", "--environment", "staging"], 1, "is not recorded"),
         (["migrate", "--plan"], 2, "MIGRATION_DATABASE_URL and DATABASE_URL are not set"),
     ],
 )

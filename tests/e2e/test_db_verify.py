@@ -67,6 +67,15 @@ def test_a_failure_names_the_object_what_was_expected_why_and_what_to_do(run, da
     assert "0 warnings, 1 failed, 0 unknown" in lines[-1]
 
 
+def test_a_name_with_what_does_not_print_forges_no_line(run, database):
+    break_it(database, 'create index "a\nok   T1  tables and columns: all" on cgm_connections (device_id)')
+
+    done = run("db", "verify", MIGRATION_DATABASE_URL=database.owner_dsn)
+
+    (line,) = (line for line in done.stdout.splitlines() if "tables and columns: all" in line and "WARN" in line)
+    assert line.endswith(r'index public.cgm_connections."a\nok   T1  tables and columns: all"')
+
+
 def test_warnings_are_good_unless_they_are_held_strictly(run, database):
     break_it(database, 'drop index "Person_ownerId_idx"')
 

@@ -71,6 +71,17 @@ async def test_every_check_of_every_table_passes(place: Place, start: str) -> No
     assert tables == {path.stem for path in TESTS.glob("*.sql")}
 
 
+async def test_without_the_hosts_row_level_security_the_isolation_of_readings_is_the_services_alone(
+    place: Place,
+) -> None:
+    await lay(place, "production", host_rls="off", auto_grants="off")
+    await migrate(place.admin_dsn)
+
+    done = Prover(place.admin_dsn).prove(TESTS / "glucose_readings.sql")
+
+    assert done.returncode == 0, said(done)[-6000:]
+
+
 @pytest.mark.parametrize(
     ("harm", "file", "caught"),
     [
@@ -81,6 +92,11 @@ async def test_every_check_of_every_table_passes(place: Place, start: str) -> No
         ),
         ("grant select on cgm_connections to authenticated", "cgm_connections", "no owner reads an access token"),
         ("drop trigger glucose_readings_own_connection on glucose_readings", "glucose_readings", "another person's"),
+        (
+            "create policy open on glucose_readings for select using (true)",
+            "glucose_readings",
+            "Isolation: a stranger sees none",
+        ),
         ("alter table cgm_private.routes disable row level security", "routes", "routes: row-level security is on"),
         ("grant update on cgm_private.audit_events to cgm_worker", "audit_events", "the service changes nothing"),
     ],

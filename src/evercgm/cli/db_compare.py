@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import sys
 from dataclasses import replace
 from enum import StrEnum
@@ -27,7 +26,6 @@ from evercgm.storage.schema.reach import DatabaseFailed
 from evercgm.storage.schema.snapshot import NoSnapshot, Snapshot, from_json, to_json
 
 _BY_VARIABLE = "env:"
-_ADDRESS = re.compile(r"://|\b(?:host|dbname|user|password)\s*=", re.IGNORECASE)
 
 
 class Format(StrEnum):
@@ -85,11 +83,6 @@ def drift_command(
 
 def _party(settings: Settings, argument: str, given: str) -> Party:
     """One of the two. Raises BadInput or SettingsError where it is none."""
-    if _ADDRESS.search(given):
-        raise BadInput(
-            argument,
-            "an address on the command line shows in process lists: put it into a variable and give env:VARIABLE",
-        )
     if given.startswith(_BY_VARIABLE):
         return Party(given, _look(given.removeprefix(_BY_VARIABLE)))
     if settings.environments.is_file():
@@ -117,3 +110,5 @@ def _read(argument: str, file: Path) -> Snapshot:
         raise BadInput(argument, f"this file cannot be read ({type(failure).__name__})") from None
     except NoSnapshot as failure:
         raise BadInput(argument, str(failure)) from None
+    except RecursionError:
+        raise BadInput(argument, "this is no snapshot: nested too deep") from None

@@ -9,11 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from evercgm.cli.db_target import EnvironmentName, Target, migration_target, reading_target
+from evercgm.cli.db_target import EnvironmentName, Target, migration_target, option_of, reading_target
+from evercgm.core.errors import BadInput
+from evercgm.storage.schema.mending import mend_of
 from evercgm.storage.schema.migrate import Applied, Plan, migrate, plan
+from evercgm.storage.schema.migration_files import migrations
 from evercgm.storage.schema.plan import Action, Step
 from evercgm.storage.schema.preview import Spelling
+from evercgm.storage.schema.repair import Repaired, repair
 from evercgm.storage.schema.snapshot import Key
+from evercgm.storage.schema.told import as_line
 
 _ACTIONS: dict[Action, str] = {
     "apply": "apply",
@@ -44,23 +49,67 @@ def migrate_command(
     compat: Annotated[
         bool, typer.Option("--compat", help="Keep the old grants: the host's own client reads tokens as a person.")
     ] = False,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--repair",
+            metavar="VERSION",
+            help="Only make again what is missing of this recorded migration (db status names it).",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
     environment: EnvironmentName = None,
 ) -> None:
     """Bring the database to our form, file by file, each whole or not at all; a second run does nothing.
 
-    What is there already is compared and recorded; another form stops the run.
+    What is there already is compared and recorded; another form stops the run. What is missing of a recorded
+    migration stops it, too: --repair VERSION makes it again.
     Needs the role that owns the tables, on the direct or session port (MIGRATION_DATABASE_URL).
     Exit codes: 0 good, 1 stopped (of --plan: it would stop), 2 the database cannot be reached or changed.
     """
+    if version is not None:
+        _repair(_known(version, only_plan), unknown, compat, as_json, environment)
+        return
     if only_plan:
         with reading_target(environment) as target:
-            found = asyncio.run(plan(target.dsn.reveal(), unknown=unknown.value, setting=target.setting))
-        typer.echo(_plan_as_json(found) if as_json else _plan_as_text(found, unknown))
+            found = asyncio.run(plan(target.dsn.reveal(), unknown=unknown.value, compat=compat, setting=target.setting))
+        option = option_of(environment)
+        typer.echo(_plan_as_json(found, option) if as_json else _plan_as_text(found, unknown, option))
         raise typer.Exit(1 if found.would_stop else 0)
     with migration_target(environment) as target:
         applied = _run(target, unknown, compat, report=_mute if as_json else typer.echo)
     typer.echo(_applied_as_json(applied) if as_json else _summary(applied))
+
+
+def _known(version: str, only_plan: bool) -> str:
+    own = [one.version for one in migrations()]
+    if version not in own:
+        raise BadInput("--repair", f"no migration of ours has this version; expected one of {', '.join(own)}")
+    if only_plan:
+        raise BadInput("--plan", "say it without --repair: it names what is missing of each")
+    return version
+
+
+def _repair(version: str, unknown: Unknown, compat: bool, as_json: bool, environment: str | None) -> None:
+    report = _mute if as_json else typer.echo
+    with migration_target(environment) as target:
+        dsn, setting = target.dsn.reveal(), target.setting
+        done = asyncio.run(repair(dsn, version, unknown=unknown.value, compat=compat, report=report, setting=setting))
+    typer.echo(_repaired_as_json(done) if as_json else _repaired_as_text(done, option_of(environment)))
+
+
+def _repaired_as_json(done: Repaired) -> str:
+    left = [one.version for one in done.left]
+    return json.dumps({"repaired": {"version": done.version, "name": done.name, "made": done.made, "left": left}})
+
+
+def _repaired_as_text(done: Repaired, option: str) -> str:
+    if not done.made:
+        lines = [f"{done.version} {done.name}: nothing is missing. Nothing was changed."]
+    else:
+        lines = [f"{done.version} {done.name}: made again:", *(f"  {as_line(one)}" for one in done.made)]
+    lines += [f"{one.version} {one.name} is not whole: {mend_of(one, option)}" for one in done.left]
+    return "\n".join([*lines, f"Then: evercgm db verify{option}"])
 
 
 def _run(target: Target, unknown: Unknown, compat: bool, report: Callable[[str], None]) -> list[Applied]:
@@ -85,17 +134,17 @@ def _applied_as_json(applied: Sequence[Applied]) -> str:
     return json.dumps({"applied": [asdict(one) for one in applied]}, ensure_ascii=False)
 
 
-def _plan_as_json(found: Plan) -> str:
+def _plan_as_json(found: Plan, option: str) -> str:
     document = {
         "would_stop": found.would_stop,
-        "migrations": [_step_as_json(step, found) for step in found.steps],
+        "migrations": [_step_as_json(step, found, option) for step in found.steps],
         "host_migrations": [{"version": version, "name": name} for version, name in found.foreign],
         "spellings": [asdict(one) for one in found.spellings],
     }
     return json.dumps(document, ensure_ascii=False)
 
 
-def _step_as_json(step: Step, found: Plan) -> dict[str, Any]:
+def _step_as_json(step: Step, found: Plan, option: str) -> dict[str, Any]:
     return {
         "version": step.version,
         "name": step.name,
@@ -105,12 +154,13 @@ def _step_as_json(step: Step, found: Plan) -> dict[str, Any]:
         "missing": [str(key) for key in step.absent()],
         "to_change": [str(one) for one in step.outdated],
         "in_another_form": [str(one) for one in step.wrong],
+        "mend": mend_of(step, option) if step.recorded and step.action == "stop" else None,
         "obstacles": [one.words for one in found.obstacles if one.version == step.version],
     }
 
 
-def _plan_as_text(found: Plan, unknown: Unknown) -> str:
-    lines = [line for step in found.steps for line in _step_lines(step, found)]
+def _plan_as_text(found: Plan, unknown: Unknown, option: str) -> str:
+    lines = [line for step in found.steps for line in _step_lines(step, found, option)]
     if found.spellings:
         lines += ["", "Spellings of provider, and what becomes of them:"]
         lines += [_spelling_line(one, unknown) for one in found.spellings]
@@ -122,7 +172,7 @@ def _plan_as_text(found: Plan, unknown: Unknown) -> str:
     return "\n".join([*lines, "", f"{verdict} Nothing was changed."])
 
 
-def _step_lines(step: Step, found: Plan) -> list[str]:
+def _step_lines(step: Step, found: Plan, option: str) -> list[str]:
     """What is there, missing, and in the way; of a file that is yet to be applied as a whole, only counts."""
     counts = {"there": step.there, "missing": len(step.absent()), "to change": len(step.outdated)}
     counts["in another form"] = len(step.wrong)
@@ -136,6 +186,7 @@ def _step_lines(step: Step, found: Plan) -> list[str]:
         lines += [f"    to change: {one}" for one in step.outdated]
     lines += [f"    in another form: {one}" for one in step.wrong]
     lines += [f"    in the way: {one.words}" for one in found.obstacles if one.version == step.version]
+    lines += [f"    -> {mend_of(step, option)}"] if step.recorded and step.action == "stop" else []
     return lines
 
 

@@ -24,6 +24,7 @@ from evercgm.storage.schema.environments import (
     variable_of,
 )
 from evercgm.storage.schema.status import Seen, Status, exit_code, statuses_of
+from evercgm.storage.schema.told import as_line
 
 _RECORDED = {True: "recorded", False: "not recorded", None: "?"}
 _OBJECTS = {"all": "all there", "some": "partly there", "none": "not there", "different": "in another form"}
@@ -81,7 +82,7 @@ def _as_json(statuses: Sequence[Status]) -> str:
 
 
 def _as_text(statuses: Sequence[Status]) -> str:
-    return "\n\n".join("\n".join(_block(status)) for status in statuses)
+    return "\n\n".join("\n".join(as_line(line) for line in _block(status)) for status in statuses)
 
 
 def _block(status: Status) -> list[str]:

@@ -32,6 +32,11 @@ class Target:
     setting: str
 
 
+def option_of(environment: str | None) -> str:
+    """How another command is pointed at the same database."""
+    return "" if environment is None else f" --environment {environment}"
+
+
 @contextmanager
 def migration_target(environment: str | None = None) -> Iterator[Target]:
     """The database to change: of a named environment, of MIGRATION_DATABASE_URL, else the embedded one.

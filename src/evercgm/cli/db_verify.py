@@ -10,6 +10,7 @@ import typer
 
 from evercgm.cli.db_target import EnvironmentName, reading_target
 from evercgm.cli.surroundings import find_settings
+from evercgm.storage.schema.told import as_line
 from evercgm.storage.schema.verify import Wish, role_of, verify_at
 from evercgm.storage.schema.verify_findings import Check, Expect, exit_code
 from evercgm.storage.schema.verify_words import WORDS
@@ -56,7 +57,7 @@ def _as_json(checks: Sequence[Check]) -> str:
 
 
 def _as_text(checks: Sequence[Check], wish: Wish) -> str:
-    lines = [line for check in checks for line in _lines(check)]
+    lines = [as_line(line) for check in checks for line in _lines(check)]
     return "\n".join([*lines, "", _summary(checks, wish)])
 
 

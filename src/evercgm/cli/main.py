@@ -1,6 +1,8 @@
 """The command ``evercgm``: its groups, and one place that turns what went wrong into one line and an exit code."""
 
+import re
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -39,9 +41,27 @@ app.add_typer(person_app, name="person")
 app.add_typer(simulate_app, name="simulate")
 
 
+# A PostgreSQL URL, a password before an @, or libpq's words; not an option such as --host=….
+_ADDRESS = re.compile(
+    r"postgres(?:ql)?:/|:\S*@|(?<![\w-])(?:password|passfile|host|hostaddr|user|dbname)\s*=", re.IGNORECASE
+)
+
+
+def refuse_addresses(arguments: Sequence[str]) -> None:
+    """Raises SettingsError where an argument is the address of a database; no message may repeat it after this."""
+    for number, argument in enumerate(arguments, 1):
+        if _ADDRESS.search(argument):
+            raise SettingsError(
+                f"argument {number} looks like the address of a database, and process lists show it: put it into "
+                "MIGRATION_DATABASE_URL or DATABASE_URL, or into a variable that evercgm.toml names (--environment "
+                "NAME; db drift takes env:VARIABLE, too)"
+            )
+
+
 def main() -> None:
     """Run a command. Exit codes: 0 good, 1 failed, 2 bad use or settings."""
     try:
+        refuse_addresses(sys.argv[1:])
         app()
     except EvercgmError as failure:
         sys.stderr.write(f"evercgm: {failure}\n")

@@ -221,3 +221,111 @@ select r.rolname || ' inherits ' || g.rolname
    and r.rolcanlogin
    and not r.rolcreaterole
    and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit);
+
+-- name: grants_to_others_in_our_schemas
+-- only our two groups are granted anything there, whatever a project's default privileges are
+select format('%s to %s', g.object, case when g.grantee = 0 then 'public' else g.grantee::regrole::text end)
+  from (
+    select c.oid::regclass::text as object, x.grantee, c.relowner as owner
+      from pg_class c
+     cross join lateral aclexplode(c.relacl) x
+     where c.relnamespace::regnamespace::text in ('cgm_private', 'cgm_jobs')
+    union
+    select c.oid::regclass || '.' || a.attname, x.grantee, c.relowner
+      from pg_class c
+      join pg_attribute a on a.attrelid = c.oid
+     cross join lateral aclexplode(a.attacl) x
+     where c.relnamespace::regnamespace::text in ('cgm_private', 'cgm_jobs')
+    union
+    select p.oid::regprocedure::text, x.grantee, p.proowner
+      from pg_proc p
+     cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
+     where p.pronamespace::regnamespace::text in ('cgm_private', 'cgm_jobs')
+    union
+    select n.nspname::text, x.grantee, n.nspowner
+      from pg_namespace n
+     cross join lateral aclexplode(n.nspacl) x
+     where n.nspname in ('cgm_private', 'cgm_jobs')
+  ) as g
+ where g.grantee <> g.owner
+   and g.grantee not in (select r.oid from pg_roles r where r.rolname in ('cgm_request', 'cgm_worker'));
+
+-- name: members_of_the_groups
+-- whoever logs in for the service, and whoever made the groups; never a role of the API, nor the one group in the other
+with recursive members (role, member) as (
+  select m.roleid, m.member
+    from pg_auth_members m
+    join pg_roles g on g.oid = m.roleid
+   where g.rolname in ('cgm_request', 'cgm_worker')
+  union
+  select s.role, m.member from members s join pg_auth_members m on m.roleid = s.member
+)
+select format('%s in %s', s.member::regrole, s.role::regrole)
+  from members s
+  join pg_roles r on r.oid = s.member
+ where not r.rolcanlogin or r.rolname = 'authenticator';
+
+-- name: groups_in_another_form
+-- cgm_request inherits from authenticated alone, cgm_worker is a member of nothing
+select format('%s: %s', r.rolname, f.form)
+  from pg_roles r
+ cross join lateral (
+   select concat_ws(', ',
+            case when r.rolinherit then 'inherits' end,
+            case when r.rolcreaterole then 'makes roles' end,
+            case when r.rolcreatedb then 'makes databases' end,
+            (select 'member of ' || string_agg(distinct m.roleid::regrole::text, ', ')
+               from pg_auth_members m
+              where m.member = r.oid)) as form
+ ) as f
+ where r.rolname = 'cgm_request' and f.form <> 'inherits, member of authenticated'
+    or r.rolname = 'cgm_worker' and f.form <> 'inherits';
+
+-- name: views_over_our_tables
+-- a view has its owner's rights: none stands on a table of ours, nor on another view that does
+with recursive over (view) as (
+  select w.ev_class
+    from pg_rewrite w
+    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass
+    join pg_class c on c.oid = d.refobjid
+    join pg_namespace n on n.oid = c.relnamespace
+    join pg_class v on v.oid = w.ev_class and v.relkind in ('v', 'm')
+   where n.nspname in ('cgm_private', 'cgm_jobs') or n.nspname = 'public' and c.relname = 'cgm_connections'
+  union
+  select w.ev_class
+    from over o
+    join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = o.view and d.classid = 'pg_rewrite'::regclass
+    join pg_rewrite w on w.oid = d.objid
+)
+select o.view::regclass::text from over o;
+
+-- name: references_that_do_nothing
+select format('%s on %s', k.conname, t.tgrelid::regclass)
+  from pg_trigger t
+  join pg_constraint k on k.oid = t.tgconstraint
+  join pg_class c on c.oid = k.conrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where t.tgisinternal
+   and t.tgenabled <> 'O'
+   and (n.nspname in ('cgm_private', 'cgm_jobs')
+        or n.nspname = 'public' and c.relname in ('cgm_connections', 'glucose_readings'));
+
+-- name: triggers_that_do_not_fire
+select format('%s on %s', t.tgname, t.tgrelid::regclass)
+  from pg_trigger t
+  join pg_class c on c.oid = t.tgrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where not t.tgisinternal
+   and t.tgenabled <> 'O'
+   and (n.nspname in ('cgm_private', 'cgm_jobs')
+        or n.nspname = 'public' and c.relname in ('cgm_connections', 'glucose_readings'));
+
+-- name: rules_on_our_tables
+-- a rule would rewrite what the references do, too
+select format('%s on %s', w.rulename, w.ev_class::regclass)
+  from pg_rewrite w
+  join pg_class c on c.oid = w.ev_class
+  join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and (n.nspname in ('cgm_private', 'cgm_jobs')
+        or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'));

@@ -89,6 +89,43 @@ OFFENCES = [
     ("groups_that_may_log_in", "alter role cgm_worker login", "cgm_worker"),
     ("login_roles_that_inherit", "revoke cgm_worker from {service}; alter role {service} inherit;"
      " grant cgm_worker to {service}", "{service} inherits cgm_worker"),
+    ("grants_to_others_in_our_schemas", "alter default privileges grant select on tables to authenticated;"
+     " create table cgm_private.later (id int)", "cgm_private.later to authenticated"),
+    ("grants_to_others_in_our_schemas", "alter default privileges grant usage on sequences to service_role;"
+     " create sequence cgm_jobs.later", "cgm_jobs.later to service_role"),
+    ("grants_to_others_in_our_schemas", "alter default privileges grant usage on schemas to anon;"
+     " drop schema cgm_jobs cascade; create schema cgm_jobs", "cgm_jobs to anon"),
+    ("grants_to_others_in_our_schemas",
+     "create function cgm_private.later() returns int language sql set search_path = '' as 'select 1'",
+     "cgm_private.later() to public"),
+    ("grants_to_others_in_our_schemas", "grant select (id) on cgm_private.routes to public",
+     "cgm_private.routes.id to public"),
+    ("members_of_the_groups", "grant cgm_worker to cgm_request", "cgm_request in cgm_worker"),
+    ("members_of_the_groups", "grant cgm_worker to authenticated", "authenticated in cgm_worker"),
+    ("members_of_the_groups", "grant cgm_request to anon", "anon in cgm_request"),
+    ("members_of_the_groups", "create role between; grant cgm_worker to between; grant between to service_role",
+     "service_role in cgm_worker"),
+    ("members_of_the_groups", "grant cgm_worker to authenticator", "authenticator in cgm_worker"),
+    ("groups_in_another_form", "alter role cgm_request createrole",
+     "cgm_request: inherits, makes roles, member of authenticated"),
+    ("groups_in_another_form", "delete from pg_auth_members where member = 'cgm_request'::regrole",
+     "cgm_request: inherits"),
+    ("groups_in_another_form", "grant anon to cgm_worker", "cgm_worker: inherits, member of anon"),
+    ("views_over_our_tables", "create view seen as select id from cgm_connections", "seen"),
+    ("views_over_our_tables", "create view base as select to_jsonb(c) from cgm_connections c;"
+     " create view seen as select * from base", "seen"),
+    ("views_over_our_tables", "create materialized view seen as select connection"
+     " from cgm_private.quarantined_connections", "seen"),
+    ("references_that_do_nothing", "alter table cgm_connections disable trigger all",
+     "cgm_connections_person_id_fkey on cgm_connections"),
+    ("references_that_do_nothing", 'alter table "Person" disable trigger all',
+     'cgm_connections_person_id_fkey on "Person"'),
+    ("triggers_that_do_not_fire", "alter table cgm_connections enable replica trigger cgm_connections_updated_at",
+     "cgm_connections_updated_at on cgm_connections"),
+    ("rules_on_our_tables", "create rule stay as on delete to cgm_connections do instead nothing",
+     "stay on cgm_connections"),
+    ("rules_on_our_tables", "create rule told as on insert to cgm_private.routes do also notify routes",
+     "told on cgm_private.routes"),
 ]  # fmt: skip
 
 

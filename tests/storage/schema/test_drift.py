@@ -96,28 +96,28 @@ async def test_after_the_migrations_only_the_hosts_own_history_is_left(shapes: A
             "table public.cgm_connections",
             "different",
             "weakens",
-            "is recorded on production, so no run repeats it",
+            "is recorded on production: bring what is in another form",
         ),
         (
             "grant select on cgm_connections to anon",
             "grant public.cgm_connections to anon",
             "extra",
             "weakens",
-            "rights that were given besides 20261124000003_cgm_access",
+            "rights that are not those of 20261124000003_cgm_access",
         ),
         (
             "grant usage on schema cgm_private to authenticated",
             "schema grant cgm_private to authenticated",
             "extra",
             "weakens",
-            "evercgm db migrate takes back those of the API's roles and of ours",
+            "evercgm db migrate sets those of the API's roles and of ours again",
         ),
         (
             "grant execute on function cgm_private.touch_updated_at() to public",
             "function grant cgm_private.touch_updated_at() to public",
             "extra",
             "weakens",
-            "evercgm db migrate takes back those of the API's roles and of ours",
+            "evercgm db migrate sets those of the API's roles and of ours again",
         ),
         (
             "revoke select on glucose_readings from cgm_request",
@@ -138,14 +138,14 @@ async def test_after_the_migrations_only_the_hosts_own_history_is_left(shapes: A
             'policy public.cgm_connections "Users can view own CGM connections"',
             "missing",
             "weakens",
-            "is recorded on production",
+            "is recorded on production: evercgm db migrate --repair 20261124000003 makes again",
         ),
         (
             "drop index cgm_connections_person_id_provider_key",
             "index public.cgm_connections.cgm_connections_person_id_provider_key",
             "missing",
             "breaks",
-            "is recorded on production",
+            "is recorded on production: evercgm db migrate --repair 20251016000001 makes again",
         ),
         (
             "drop index cgm_connections_person_id_provider_key;"
@@ -218,6 +218,22 @@ async def test_json_is_one_line_and_markdown_a_page(shapes: Any) -> None:
     assert page.startswith("# staging and production\n")
     assert "| breaks | `column public.cgm_connections.provider` | different |" in page
     assert '- production: `public."CGMProvider" not null`' in page
+
+
+async def test_names_with_what_does_not_print_break_no_line_and_no_table(database: Any) -> None:
+    before = await snapshot_of(database.admin_dsn)
+    with psycopg.connect(database.admin_dsn) as connection:
+        connection.execute('create index "a\n| b ``c`` \x1b[2J" on cgm_connections (device_id)')
+
+    report = report_of(before, await snapshot_of(database.admin_dsn))
+
+    page, text = as_markdown(report), as_text(report)
+    (row,) = (line for line in page.splitlines() if line.startswith("| weakens"))
+    assert row.startswith(
+        r'| weakens | ``` index public.cgm_connections."a\n\| b ``c`` \x1b[2J" ``` | only on production'
+    )
+    assert len(text.splitlines()) == 6
+    assert not [one for one in page + text if not one.isprintable() and one != "\n"]
 
 
 async def test_nothing_of_the_rows_is_in_a_report(shapes: Any) -> None:

@@ -84,6 +84,20 @@ def test_a_decommissioned_environment_is_refused_with_its_reason(tmp_path: Path)
         find_environment(found, "prod")
 
 
+@pytest.mark.parametrize("given", ["postgresql://u:hidden@h/db", "u:hidden@h/db", "host=h password=hidden"])
+def test_an_address_in_the_place_of_a_name_is_never_repeated(tmp_path: Path, given: str) -> None:
+    found = read_environments(written(tmp_path, GOOD))
+
+    for ask in (
+        lambda: find_environment(found, given),
+        lambda: dsn_of_variable(given, {}),
+        lambda: read_environments(Path(given)),
+    ):
+        with pytest.raises(SettingsError) as told:
+            ask()
+        assert "hidden" not in str(told.value)
+
+
 def test_a_variable_that_is_not_set_is_named() -> None:
     assert dsn_of_variable("A_URL", {"A_URL": "postgresql://h/d"}).reveal() == "postgresql://h/d"
     with pytest.raises(SettingsError, match="A_URL is not set"):

@@ -13,6 +13,7 @@ from evercgm.storage.schema.bootstrap import BootstrapError, bootstrap_standalon
 from evercgm.storage.schema.drift import differences
 from evercgm.storage.schema.migrate import migrate, pending, plan
 from evercgm.storage.schema.migration_files import MigrationError, migrations
+from evercgm.storage.schema.repair import repair
 
 
 async def test_an_empty_database_reaches_the_target_and_a_second_run_does_nothing(make_empty_database):
@@ -78,14 +79,14 @@ GONE = {
 async def test_what_is_gone_comes_back_by_the_way_that_the_refusal_names(database, version):
     before = await snapshot_of(database.owner_dsn)
     run(database.owner_dsn, GONE[version])
-    with pytest.raises(MigrationError, match="the same as: supabase migration repair") as told:
+    with pytest.raises(MigrationError, match="Nothing was changed; evercgm db migrate --repair") as told:
         await migrate(database.owner_dsn)
-    (named,) = re.findall(r"missing: (delete from \S+ where version = '\d+')", str(told.value))
-    run(database.admin_dsn, named)
+    (named,) = re.findall(r"evercgm db migrate --repair (\d+)", str(told.value))
 
-    (again,) = await migrate(database.owner_dsn)
+    done = await repair(database.owner_dsn, named)
 
-    assert again.version == version
+    assert (done.version, done.left) == (version, ())
+    assert await migrate(database.owner_dsn) == []
     assert await snapshot_of(database.owner_dsn) == before
 
 

@@ -26,6 +26,14 @@ def policy(verb: str) -> str:
 
 OWN = 'exists (select 1 from "Person" p where p.id = cgm_connections.person_id and p."ownerId" = {who})'
 HISTORY = "supabase_migrations.schema_migrations"
+BASE = "create view base as select c.id, c.access_token || '' as tok from cgm_connections c;"
+OPEN_VIEW = "grant select on seen to authenticated"
+# The triggers by which a table's references work.
+INTERNAL = (
+    "do $$ declare t name; begin for t in select tgname from pg_trigger where tgisinternal"
+    " and tgrelid = '{table}'::regclass loop execute format('alter table {table} {mode} trigger %I', t);"
+    " end loop; end $$"
+)
 # What is broken: SQL, then the check that tells, how, and of what.
 BROKEN = [
     ("alter table cgm_connections rename error_message to message",
@@ -64,6 +72,23 @@ BROKEN = [
      "T4", "fail", "constraint cgm_private.person_settings.person_settings_targets"),
     ("alter table cgm_connections add constraint mine check (device_id <> '')",
      "T4", "warn", "constraint public.cgm_connections.mine"),
+    ("alter table cgm_connections disable trigger all",
+     "T4", "fail", "constraint public.cgm_connections.cgm_connections_person_id_fkey"),
+    ("alter table cgm_connections disable trigger all",
+     "T4", "fail", "constraint public.glucose_readings.glucose_readings_cgm_connection_id_fkey"),
+    ('alter table "Person" disable trigger all',
+     "T4", "fail", "constraint cgm_private.routes.routes_person_id_fkey"),
+    (INTERNAL.format(table="public.glucose_readings", mode="enable replica"),
+     "T4", "fail", "constraint public.glucose_readings.glucose_readings_cgm_connection_id_fkey"),
+    ('alter table "Person" disable trigger all',
+     "T4", "warn", "constraint public.glucose_readings.glucose_readings_person_id_fkey"),
+    ("create rule stay as on delete to cgm_connections do instead nothing",
+     "T4", "fail", "rule public.cgm_connections stay"),
+    ("create rule keep as on update to glucose_readings do instead nothing",
+     "T4", "fail", "rule public.glucose_readings keep"),
+    ("create rule copy as on insert to cgm_private.routes do also notify routes",
+     "T4", "fail", "rule cgm_private.routes copy"),
+    ('create rule told as on update to "Person" do also notify persons', "T4", "warn", 'rule public."Person" told'),
     ("alter table glucose_readings drop constraint glucose_readings_cgm_connection_id_fkey, add constraint"
      " glucose_readings_cgm_connection_id_fkey foreign key (cgm_connection_id) references cgm_connections"
      " on update cascade on delete cascade",
@@ -121,14 +146,32 @@ BROKEN = [
      "R3", "warn", f"policy public.cgm_connections {policy('view')}"),
     ("alter function auth.uid() volatile", "R4", "fail", "function auth.uid()"),
     ("alter function auth.uid() rename to who", "R4", "fail", "function auth.uid()"),
+    ("create or replace function auth.uid() returns uuid language sql stable as "
+     f"$$ select '{BOB}'::uuid $$", "R4", "warn", "function auth.uid()"),
+    ("create or replace function auth.uid() returns uuid language sql stable as "
+     "$$ select current_setting('request.jwt.claim.sub', true)::uuid $$", "R4", "warn", "function auth.uid()"),
     ('alter table "Person" disable row level security; grant update on "Person" to authenticated',
      "R5", "warn", 'table public."Person"'),
     ('alter table "Person" disable row level security; grant update ("ownerId") on "Person" to anon',
      "R5", "warn", 'table public."Person"'),
     ('drop policy "Owners can view own persons" on "Person"', "R5", "warn", 'table public."Person"'),
+    ('create policy mine on "Person" for all to authenticated using (true)',
+     "R5", "warn", 'policy public."Person" mine'),
+    (f'create policy mine on "Person" for update using ("ownerId" = \'{ALICE}\')',
+     "R5", "warn", 'policy public."Person" mine'),
+    ('create policy mine on "Person" for insert to authenticated with check ("ownerId" is not null)',
+     "R5", "warn", 'policy public."Person" mine'),
+    ('create policy mine on "Person" for update to authenticated'
+     ' using ("ownerId" = (select auth.uid())::text) with check (true)', "R5", "warn", 'policy public."Person" mine'),
     ('revoke select ("ownerId") on "Person" from authenticated', "R5", "warn", 'table public."Person"'),
     ('drop index "Person_ownerId_idx"', "R5", "warn", 'index on public."Person" ("ownerId")'),
     ("alter table glucose_readings disable row level security", "R6", "warn", "table public.glucose_readings"),
+    ("alter table glucose_readings disable row level security; revoke all on glucose_readings from anon, authenticated",
+     "R6", "warn", "table public.glucose_readings"),
+    ("create policy mine on glucose_readings for all to authenticated using (true)",
+     "R6", "warn", "policy public.glucose_readings mine"),
+    ("create policy mine on glucose_readings for select to cgm_request using (value > 0)",
+     "R6", "warn", "policy public.glucose_readings mine"),
     ('drop policy "Owners can view own readings" on glucose_readings', "R6", "warn", "table public.glucose_readings"),
     ("create policy mine on glucose_readings as restrictive using (true)",
      "R6", "warn", "policy public.glucose_readings mine"),
@@ -149,9 +192,32 @@ BROKEN = [
      "G2", "fail", "function grant cgm_private.touch_updated_at() to public"),
     ("create view seen as select id, access_token from cgm_connections; grant select on seen to authenticated",
      "G2", "fail", "view public.seen"),
+    (f"{BASE} create view seen as select id, tok from base; {OPEN_VIEW}", "G2", "fail", "view public.seen"),
+    (f"{BASE} create materialized view seen as select * from base; {OPEN_VIEW}", "G2", "fail", "view public.seen"),
+    (f"{BASE} alter view base set (security_invoker = on); create materialized view seen as select * from base;"
+     f" {OPEN_VIEW}", "G2", "fail", "view public.seen"),
+    (f"create view seen as select to_jsonb(c) as all_of_it from cgm_connections c; {OPEN_VIEW}",
+     "G2", "fail", "view public.seen"),
+    (f"create view seen as select c.id, c from cgm_connections c; {OPEN_VIEW}", "G2", "fail", "view public.seen"),
+    (f"create view seen as select metadata from cgm_connections; {OPEN_VIEW}", "G2", "fail", "view public.seen"),
+    (f"create view seen as select sync_cursor from cgm_connections; {OPEN_VIEW}", "G2", "fail", "view public.seen"),
+    (f"create view seen as select connection from cgm_private.quarantined_connections; {OPEN_VIEW}",
+     "G2", "fail", "view public.seen"),
+    (f"create view seen as select payload from cgm_jobs.pgqueuer; {OPEN_VIEW}", "G2", "fail", "view public.seen"),
     ("grant service_role to cgm_worker", "G3", "fail", "role cgm_worker"),
     ("alter role cgm_request bypassrls", "G3", "fail", "role cgm_request"),
     ("alter role cgm_request login", "G3", "fail", "role cgm_request"),
+    ("alter role cgm_request noinherit", "G3", "fail", "role cgm_request"),
+    # By hand, as only who granted it may revoke it.
+    ("delete from pg_auth_members where member = 'cgm_request'::regrole", "G3", "fail", "role cgm_request"),
+    ("grant anon to cgm_request", "G3", "fail", "role cgm_request"),
+    ("alter role cgm_worker createdb", "G3", "fail", "role cgm_worker"),
+    ("alter role cgm_worker createrole", "G3", "fail", "role cgm_worker"),
+    ("grant cgm_request to cgm_worker", "G3", "fail", "role cgm_worker"),
+    ("grant cgm_worker to cgm_request", "G3", "fail", "role cgm_worker"),
+    ("grant cgm_worker to authenticated", "G3", "fail", "role cgm_worker"),
+    ("create role between; grant cgm_worker to between; grant between to anon", "G3", "fail", "role cgm_worker"),
+    ("grant cgm_request to anon", "G3", "fail", "role cgm_request"),
     ("grant service_role to {service}", "G3", "fail", "role {service}"),
     ("create role between; grant service_role to between; grant between to {service}", "G3", "fail", "role {service}"),
     ("alter default privileges in schema public grant select on tables to anon",
@@ -161,6 +227,13 @@ BROKEN = [
     ("revoke usage on schema cgm_jobs from cgm_worker", "G5", "fail", "schema grant cgm_jobs to cgm_worker"),
     ("grant select on cgm_private.signing_keys to cgm_request",
      "G5", "fail", "grant cgm_private.signing_keys to cgm_request"),
+    ("revoke all on cgm_connections from authenticated",
+     "G5", "fail", "grant public.cgm_connections to authenticated"),
+    ("revoke select (status) on cgm_connections from authenticated",
+     "G5", "fail", "grant public.cgm_connections to authenticated"),
+    ("revoke delete on cgm_connections from service_role",
+     "G5", "fail", "grant public.cgm_connections to service_role"),
+    ("grant select on cgm_private.routes to service_role", "G5", "fail", "grant cgm_private.routes to service_role"),
     (person("1", "legacy-user-17"), "D1", "warn", 'public."Person".ownerId'),
     (person("1", ALICE.upper()), "D1", "warn", 'public."Person".ownerId'),
     (connection("1") + person("2") + "set local session_replication_role = replica;"

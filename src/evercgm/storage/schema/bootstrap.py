@@ -10,6 +10,21 @@ from evercgm.storage.schema.reach import reached, refusal
 
 SETTING = "MIGRATION_DATABASE_URL"
 _FOLDER = Path(__file__).parent
+# Roles that others rely on in another form, and words that mean somebody else in SQL.
+_TAKEN = {
+    *(
+        "anon",
+        "authenticated",
+        "authenticator",
+        "service_role",
+        "postgres",
+        "dashboard_user",
+        "pgbouncer",
+        "pgtle_admin",
+    ),
+    *("public", "none", "user", "current_user", "current_role", "session_user"),
+}
+_TAKEN_STARTS = ("supabase_", "cgm_", "pg_", "pgsodium_")
 
 
 class BootstrapError(EvercgmError):
@@ -47,8 +62,11 @@ async def _run(dsn: str, setting: str, *file_names: str) -> None:
 def login_role_sql(name: str) -> str:
     """SQL that makes the service's login role with least rights; for an administrator, after the migrations.
 
-    The role inherits nothing and reaches only cgm_request and cgm_worker. Set its password yourself.
+    The role inherits nothing and reaches only cgm_request and cgm_worker. Set its password yourself. Raises ValueError
+    where the name is none for it: no role of Supabase or PostgreSQL, and none of our groups, becomes a login of ours.
     """
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
         raise ValueError("a role's name has lower-case letters, digits and underscores only")
+    if name in _TAKEN or name.startswith(_TAKEN_STARTS):
+        raise ValueError("this name belongs to Supabase, to PostgreSQL or to our own groups: choose another")
     return (_FOLDER / "login_role.sql").read_text().replace("service_login", name)

@@ -1,12 +1,15 @@
 """The differences between two databases for people (text), for a page (Markdown), for programs (JSON)."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 
 from evercgm.storage.schema.drift import Difference, Severity, Side, differences, is_certain
+from evercgm.storage.schema.mending import repair_of
 from evercgm.storage.schema.migration_files import migrations
 from evercgm.storage.schema.snapshot import Snapshot
+from evercgm.storage.schema.told import as_line
 
 _SEVERITIES: tuple[Severity, ...] = ("breaks", "weakens", "cosmetic")
 _NOT_THERE = "not there"
@@ -50,26 +53,32 @@ def compare(first: Party, second: Party) -> Report:
 def as_text(report: Report) -> str:
     """For a terminal."""
     blocks = [_block(report, one) for one in report.found]
-    return "\n".join([_headline(report), *_doubts(report), *(line for block in blocks for line in ("", *block))])
+    lines = [_headline(report), *_doubts(report), *(line for block in blocks for line in ("", *block))]
+    return "\n".join(as_line(line) for line in lines)
 
 
 def as_markdown(report: Report) -> str:
     """For a page: a table of all, then each definition in full."""
-    lines = [f"# {report.first.name} and {report.second.name}", "", _headline(report), *_doubts(report)]
+    first, second = as_line(report.first.name), as_line(report.second.name)
+    lines = [f"# {first} and {second}", "", *(as_line(line) for line in (_headline(report), *_doubts(report)))]
     lines += [
         "",
-        f"- {report.first.name}: {_server(report.first)}",
-        f"- {report.second.name}: {_server(report.second)}",
+        f"- {first}: {_server(report.first)}",
+        f"- {second}: {_server(report.second)}",
     ]
     if report.found:
         lines += ["", "| severity | what | change | closed by |", "| --- | --- | --- | --- |"]
-        lines += [f"| {one.severity} | {_code(str(one.key))} | {_where(report, one)} | {_cell(closing(report, one))} |"
-                  for one in report.found]  # fmt: skip
+        lines += [_row(report, one) for one in report.found]
         for one in report.found:
             lines += ["", f"## {_code(str(one.key))}", ""]
-            lines += [f"- {report.first.name}: {_code(one.first or _NOT_THERE)}"]
-            lines += [f"- {report.second.name}: {_code(one.second or _NOT_THERE)}"]
+            lines += [f"- {first}: {_code(one.first or _NOT_THERE)}"]
+            lines += [f"- {second}: {_code(one.second or _NOT_THERE)}"]
     return "\n".join(lines)
+
+
+def _row(report: Report, one: Difference) -> str:
+    cells = (_code(str(one.key)), _cell(_where(report, one)), _cell(closing(report, one)))
+    return f"| {one.severity} | {' | '.join(cells)} |"
 
 
 def as_json(report: Report) -> str:
@@ -107,20 +116,16 @@ def closing(report: Report, one: Difference) -> str:
         return "a setting of the project: nothing of ours depends on it once it is migrated"
     if one.closed_by is None:
         return "no migration of ours: the host app's own, or by hand"
-    is_grant = one.key.kind.endswith("grant")
-    return "; ".join(_closing_on(_party(report, side), one.closed_by, is_grant=is_grant) for side in one.behind) or (
-        f"rights that were given besides {_file(one.closed_by)} (by hand, or kept by --compat): evercgm db migrate "
-        "takes back those of the API's roles and of ours"
+    return "; ".join(_closing_on(_party(report, side), one, one.closed_by) for side in one.behind) or (
+        f"rights that are not those of {_file(one.closed_by)} (changed by hand, or kept by --compat): "
+        "evercgm db migrate sets those of the API's roles and of ours again; evercgm db verify tells the others"
     )
 
 
-def _closing_on(party: Party, version: str, *, is_grant: bool) -> str:
-    """Grants are set again by any run, other objects are made once."""
-    if version in (party.snapshot.history or {}) and not is_grant:
-        return (
-            f"{_file(version)} is recorded on {party.name}, so no run repeats it: restore the object by hand, then: "
-            f"evercgm db verify{party.option}"
-        )
+def _closing_on(party: Party, one: Difference, version: str) -> str:
+    if version in (party.snapshot.history or {}) and not one.key.kind.endswith("grant"):
+        mend = repair_of(version, by_hand=one.key in party.snapshot.entries, option=party.option)
+        return f"{_file(version)} is recorded on {party.name}: {mend}"
     return f"{_file(version)} on {party.name}: evercgm db migrate{party.option}"
 
 
@@ -181,10 +186,11 @@ def _party_as_json(party: Party) -> dict[str, object]:
 
 
 def _code(text: str) -> str:
-    """Text as code, in a table too."""
-    fence = "``" if "`" in text else "`"
-    return f"{fence}{_cell(text)}{fence}"
+    """Text as code, in a table too; the fence is longer than any row of backticks in it."""
+    longest = max((len(row) for row in re.findall("`+", text)), default=0)
+    fence, blank = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{blank}{_cell(text)}{blank}{fence}"
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return as_line(text).replace("|", "\\|")

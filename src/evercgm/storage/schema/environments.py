@@ -24,6 +24,7 @@ from evercgm.core.tokens import Secret
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _ADDRESS = re.compile(r"://|\b(?:password|host|hostaddr|user|dbname|passfile)\s*=", re.IGNORECASE)
+_NO_FILE = re.compile(r":/|@|=")
 _BY_VARIABLE = 'name an environment variable here (database = "STAGING_DATABASE_URL"): addresses and passwords stay out'
 
 
@@ -50,7 +51,7 @@ def read_environments(file: Path) -> Environments:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as failure:
-        raise SettingsError(f"{file}: cannot be read ({failure.strerror})") from None
+        raise SettingsError(f"{_shown(file)}: cannot be read ({failure.strerror})") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: is no text in UTF-8") from None
     except tomllib.TOMLDecodeError as failure:
@@ -71,7 +72,8 @@ def find_environment(environments: Environments, name: str) -> Environment:
                 )
             return one
     known = ", ".join(one.name for one in environments.named) or "none"
-    raise SettingsError(f"{environments.file} names no environment {name}; it names: {known}")
+    shown = name if _NAME.fullmatch(name) else "of this name (letters, digits, '-' and '_' only)"
+    raise SettingsError(f"{_shown(environments.file)} names no environment {shown}; it names: {known}")
 
 
 def variable_of(environment: Environment) -> str:
@@ -83,9 +85,16 @@ def variable_of(environment: Environment) -> str:
 
 def dsn_of_variable(variable: str, env: Mapping[str, str]) -> Secret:
     """The DSN in an environment variable. Raises SettingsError where it is not set."""
+    if not _VARIABLE.fullmatch(variable):
+        raise SettingsError("this is no name of an environment variable: A to Z, digits and '_' only")
     if not env.get(variable):
         raise SettingsError(f"{variable} is not set: it holds the address of this database")
     return Secret(env[variable])
+
+
+def _shown(file: Path) -> str:
+    """A file's name for a message; one that looks like an address is none, and is not repeated."""
+    return "the file of environments" if _NO_FILE.search(str(file)) else str(file)
 
 
 def _refuse_addresses(file: Path, content: Mapping[str, Any], path: str = "") -> None:

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, IsolationLevel
 
 from evercgm.storage.schema.api_rights import loose_rights
 from evercgm.storage.schema.catalog import has_service_role, read_history, read_snapshot
+from evercgm.storage.schema.mending import mend_of
 from evercgm.storage.schema.migration_files import Migration, MigrationError, migrations
 from evercgm.storage.schema.plan import Step, step_of
 from evercgm.storage.schema.preview import (
@@ -111,7 +112,7 @@ async def migrate(
     applied: list[Applied] = []
     async with reached_to_migrate(dsn, setting) as connection, _said(connection) as notices:
         async with connection.transaction():
-            await _take_lock(connection, report)
+            await take_lock(connection, report)
             snapshot, steps = await _look(connection, compat)
         _stop_before(snapshot, steps)
         for migration, step in zip(migrations(), steps, strict=True):
@@ -185,7 +186,7 @@ async def _apply(
     connection: AsyncConnection[Any], migration: Migration, unknown: str, compat: bool, report: Report
 ) -> Applied | None:
     async with connection.transaction():
-        await _take_lock(connection, report)
+        await take_lock(connection, report)
         before = await _step(connection, migration, compat)
         if before.action == "nothing":
             return None
@@ -211,7 +212,7 @@ async def _apply(
         )
 
 
-async def _take_lock(connection: AsyncConnection[Any], report: Report) -> None:
+async def take_lock(connection: AsyncConnection[Any], report: Report) -> None:
     row = await (await connection.execute("select pg_try_advisory_xact_lock(%s)", [_LOCK])).fetchone()
     if row is not None and row[0]:
         return
@@ -246,9 +247,7 @@ def _drifted(step: Step) -> str:
     reasons = as_line("; ".join(step.reasons()))
     return (
         f"{step.version}_{step.name} is recorded as applied, but the database differs from what it made: {reasons}. "
-        f"Nothing was changed. Drop what is in another form; let a run make again what is missing: delete from "
-        f"supabase_migrations.schema_migrations where version = '{step.version}' (the same as: supabase migration "
-        f"repair {step.version} --status reverted), then: evercgm db migrate"
+        f"Nothing was changed; {mend_of(step)}"
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from evercgm.storage.schema.mending import mend_of
 from evercgm.storage.schema.migration_files import migrations, migrations_in
 from evercgm.storage.schema.plan import Step, step_of
 from evercgm.storage.schema.snapshot import Snapshot
@@ -117,6 +118,8 @@ def _objects(step: Step) -> Objects:
 def _mend(step: Step, option: str) -> str | None:
     if step.action == "nothing":
         return None
+    if step.action == "stop" and step.recorded:
+        return mend_of(step, option)
     if step.action == "stop":
         return f"evercgm db migrate --plan{option} (it says what is in another form)"
     if step.action == "adopt":

@@ -26,14 +26,19 @@ from evercgm.storage.schema.verify_tables import check_tables
 QUERIES = load_queries("schema/verify.sql")
 _CATALOG = (
     "session",
+    "api_roles",
     "claims_function",
     "api_privileges",
     "connection_columns",
     "person_columns",
     "owner_index",
-    "token_views",
+    "secret_views",
+    "silenced",
+    "rules",
     "prisma_there",
 )
+# Roles belong to the whole server: before the migrations they say nothing of this database.
+_GROUPS = ("group_forms", "group_members")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ async def _look(connection: AsyncConnection[Any], wish: Wish) -> Seen:
     rows = {name: await _ask(connection, name) for name in _CATALOG}
     prisma = rows["prisma_there"]
     rows["prisma_history"] = await _ask(connection, "prisma_history") if prisma and prisma[0]["readable"] else []
+    rows |= {name: await _ask(connection, name) if wish.expect == "target" else [] for name in _GROUPS}
     rows["service_roles"] = await _service_roles(connection, wish, rows["session"][0]["login"])
     return Seen(wish.expect, wish.compat, await _snapshot(connection), rows)
 

@@ -5,16 +5,22 @@
 -- who is asking
 select current_user::text as role, session_user::text as login;
 
+-- name: api_roles
+-- those of Supabase's that the server has
+select r.rolname::text as name from pg_catalog.pg_roles r where r.rolname in ('anon', 'authenticated', 'service_role');
+
 -- name: claims_function
 -- auth.uid(), by which policies know the person
 select pg_catalog.format_type(p.prorettype, null) as returns,
+       p.prosrc as body,
        case p.provolatile when 's' then 'stable' when 'i' then 'immutable' else 'volatile' end as volatility
   from pg_catalog.pg_proc p
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace
  where n.nspname = 'auth' and p.proname = 'uid' and p.pronargs = 0;
 
 -- name: api_privileges
--- what the API's roles may do with a table, view or sequence as a whole or with any column of it
+-- what the API's roles may do with a table, view or sequence as a whole or with any column of it; of the host app's two
+-- tables also what may be done for a person through the service
 select format('%I.%I', n.nspname, c.relname) as object,
        c.relkind::text as kind,
        r.rolname::text as role,
@@ -32,9 +38,10 @@ select format('%I.%I', n.nspname, c.relname) as object,
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   cross join pg_catalog.pg_roles r
  where c.relkind in ('r', 'p', 'v', 'm', 'S')
-   and r.rolname in ('anon', 'authenticated')
-   and (n.nspname in ('cgm_private', 'cgm_jobs')
-        or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'))
+   and (r.rolname in ('anon', 'authenticated')
+        and (n.nspname in ('cgm_private', 'cgm_jobs') or n.nspname = 'public' and c.relname = 'cgm_connections')
+        or r.rolname in ('anon', 'authenticated', 'cgm_request')
+           and n.nspname = 'public' and c.relname in ('Person', 'glucose_readings'))
  order by 1, 3;
 
 -- name: connection_columns
@@ -71,26 +78,127 @@ select i.indexrelid::regclass::text as name
   join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
  where n.nspname = 'public' and c.relname = 'Person' and a.attname = 'ownerId' and i.indisvalid and i.indpred is null;
 
--- name: token_views
--- views that carry a token and may be read by the API's roles with the rights of the view's owner
+-- name: secret_views
+-- views that show a token, cursor or metadata, or anything of our own schemas, to the API's roles with the rights of the
+-- view's owner; over other views, too. A security_invoker view asks for the caller's own rights on what lies below it,
+-- also from within another view; a materialized one holds what its owner saw.
+with recursive secret (relation, "column", row_type) as (
+  select c.oid, a.attnum, c.reltype
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+   where c.relkind in ('r', 'p')
+     and (n.nspname in ('cgm_private', 'cgm_jobs')
+          or n.nspname = 'public' and c.relname = 'cgm_connections'
+             and a.attname in ('access_token', 'refresh_token', 'sync_cursor', 'metadata'))
+),
+views (oid, is_stored, asks_the_caller) as (
+  select v.oid,
+         v.relkind = 'm',
+         exists (select from pg_catalog.pg_options_to_table(v.reloptions) o
+                  where o.option_name = 'security_invoker' and o.option_value::boolean)
+    from pg_catalog.pg_class v
+   where v.relkind in ('v', 'm')
+),
+links (view, relation, "column", query) as (
+  select w.ev_class, d.refobjid, d.refobjsubid, w.ev_action::text
+    from pg_catalog.pg_depend d
+    join pg_catalog.pg_rewrite w on w.oid = d.objid
+   where d.classid = 'pg_catalog.pg_rewrite'::regclass
+     and d.refclassid = 'pg_catalog.pg_class'::regclass
+     and w.ev_class <> d.refobjid
+),
+showing (view, guarded) as (
+  select l.view, v.asks_the_caller
+    from links l
+    join views v on v.oid = l.view
+    join secret s on s.relation = l.relation
+   where l."column" = s."column"
+         -- The row as a whole leaves no trace of its columns but in the query itself.
+         or position(format(':varattno 0 :vartype %s ', s.row_type) in l.query) > 0
+  union
+  select l.view, not v.is_stored and (v.asks_the_caller or below.guarded)
+    from showing below
+    join links l on l.relation = below.view
+    join views v on v.oid = l.view
+)
 select distinct format('%I.%I', n.nspname, v.relname) as object, r.rolname::text as role
-  from pg_catalog.pg_class c
-  join pg_catalog.pg_namespace cn on cn.oid = c.relnamespace
-  join pg_catalog.pg_attribute a on a.attrelid = c.oid
-  join pg_catalog.pg_depend d
-    on d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = c.oid and d.refobjsubid = a.attnum
-       and d.classid = 'pg_catalog.pg_rewrite'::regclass
-  join pg_catalog.pg_rewrite w on w.oid = d.objid
-  join pg_catalog.pg_class v on v.oid = w.ev_class
+  from showing s
+  join pg_catalog.pg_class v on v.oid = s.view
   join pg_catalog.pg_namespace n on n.oid = v.relnamespace
-  cross join pg_catalog.pg_roles r
- where cn.nspname = 'public' and c.relname = 'cgm_connections' and a.attname in ('access_token', 'refresh_token')
-   and v.relkind in ('v', 'm')
-   and r.rolname in ('anon', 'authenticated')
-   and has_any_column_privilege(r.oid, v.oid, 'SELECT')
-   and not exists (select from pg_catalog.pg_options_to_table(v.reloptions) o
-                    where o.option_name = 'security_invoker' and o.option_value::boolean)
+  join pg_catalog.pg_roles r on r.rolname in ('anon', 'authenticated')
+ where not s.guarded and has_any_column_privilege(r.oid, v.oid, 'SELECT')
  order by 1, 2;
+
+-- name: silenced
+-- references and keys of the tables whose internal triggers do not fire, and on which tables
+select format('%I.%I.%I', n.nspname, c.relname, k.conname) as name,
+       string_agg(distinct t.tgrelid::regclass::text, ', ') as tables
+  from pg_catalog.pg_trigger t
+  join pg_catalog.pg_constraint k on k.oid = t.tgconstraint
+  join pg_catalog.pg_class c on c.oid = k.conrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where t.tgisinternal
+   and t.tgenabled in ('D', 'R')
+   and (n.nspname in ('cgm_private', 'cgm_jobs')
+        or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'))
+ group by n.nspname, c.relname, k.conname
+ order by 1;
+
+-- name: rules
+-- rules that rewrite what is said to a table; references are kept by statements, so these are rewritten, too
+select format('%I.%I', n.nspname, c.relname) as table_name, quote_ident(w.rulename) as name
+  from pg_catalog.pg_rewrite w
+  join pg_catalog.pg_class c on c.oid = w.ev_class
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p')
+   and w.ev_enabled <> 'D'
+   and (n.nspname in ('cgm_private', 'cgm_jobs')
+        or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'))
+ order by 1, 2;
+
+-- name: group_forms
+-- what the two group roles are besides what the access migration makes them; '' where nothing
+select g.rolname::text as role,
+       concat_ws(', ',
+         case when g.rolcreaterole then 'may make roles' end,
+         case when g.rolcreatedb then 'may make databases' end,
+         case when g.rolname = 'cgm_request' and not g.rolinherit then 'inherits nothing' end,
+         case when g.rolname = 'cgm_request'
+                   and not exists (select from pg_catalog.pg_roles a
+                                    where a.rolname = 'authenticated' and pg_has_role(g.oid, a.oid, 'usage'))
+              then 'has not the rights of authenticated' end,
+         (select 'member of ' || string_agg(distinct o.rolname, ', ')
+            from pg_catalog.pg_auth_members m
+            join pg_catalog.pg_roles o on o.oid = m.roleid
+           where m.member = g.oid and not (g.rolname = 'cgm_request' and o.rolname = 'authenticated'))) as besides
+  from pg_catalog.pg_roles g
+ where g.rolname in ('cgm_request', 'cgm_worker')
+ order by 1;
+
+-- name: group_members
+-- who has, or may give itself, the rights of one of the two groups and must not: the roles of Supabase's API, and the one
+-- group the other's
+with recursive reach (member, role) as (
+  select g.oid, g.oid
+    from pg_catalog.pg_roles g
+   where g.rolname in ('cgm_request', 'cgm_worker')
+  union
+  select m.member, reach.role
+    from reach
+    join pg_catalog.pg_auth_members m on m.roleid = reach.member
+   where m.admin_option
+         or coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)
+         or coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)
+)
+select g.rolname::text as role, string_agg(r.rolname, ', ' order by r.rolname) as members
+  from reach
+  join pg_catalog.pg_roles g on g.oid = reach.role
+  join pg_catalog.pg_roles r on r.oid = reach.member
+ where r.oid <> g.oid
+   and r.rolname in ('anon', 'authenticated', 'service_role', 'authenticator', 'cgm_request', 'cgm_worker')
+ group by g.rolname
+ order by g.rolname;
 
 -- name: service_roles
 -- the two group roles, and those that log in and may become one of them

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from evercgm.storage.schema.mending import repair_of
 from evercgm.storage.schema.snapshot import Key, Snapshot
-from evercgm.storage.schema.target import Entries, finished, target
+from evercgm.storage.schema.target import Entries, finished, maker_of, target
 
 Status = Literal["ok", "warn", "fail", "unknown"]
 Expect = Literal["staging", "production", "target"]
@@ -75,7 +76,7 @@ def compared(seen: Seen, id_: str, kinds: Collection[str], about: Callable[[Key]
     expected = {key: text for key, text in wanted(seen, kinds).items() if about(key)}
     there = {key: text for key, text in seen.entries.items() if key.kind in kinds and about(key)}
     return [
-        *(_missing_or_other(id_, key, text, there.get(key)) for key, text in sorted(expected.items())
+        *(missing_or_other(seen, id_, key, text, there.get(key)) for key, text in sorted(expected.items())
           if not is_form(there.get(key), text)),
         *(_besides(id_, key, text) for key, text in sorted(there.items()) if key not in expected),
     ]  # fmt: skip
@@ -109,8 +110,13 @@ def _bare(definition: str) -> str:
     return definition
 
 
-def _missing_or_other(id_: str, key: Key, expected: str, found: str | None) -> Check:
-    return Check(id_, "fail", str(key), expected, "missing" if found is None else found)
+def missing_or_other(seen: Seen, id_: str, key: Key, expected: str, found: str | None) -> Check:
+    """The finding; where the migration that makes the object is recorded, with the command that makes it again."""
+    version = maker_of(key)
+    recorded = seen.expect == "target" and version is not None and version in (seen.snapshot.history or {})
+    # The labels of an enum are for people to decide on, in any case.
+    mend = repair_of(version, by_hand=found is not None) if recorded and version and key.kind != "enum" else ""
+    return Check(id_, "fail", str(key), expected, "missing" if found is None else found, mend)
 
 
 def _besides(id_: str, key: Key, found: str) -> Check:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from evercgm.storage.schema.mending import mend_of
 from evercgm.storage.schema.migration_files import migrations
 from evercgm.storage.schema.plan import Step, step_of
 from evercgm.storage.schema.verify_findings import Check, Seen, Status
@@ -45,7 +46,7 @@ def _judged(seen: Seen, step: Step) -> tuple[Status, str, str]:
     more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     told = "; ".join(reasons[:_SHOWN]) + more
     if step.recorded:
-        mend = "Drift: somebody changed the database by hand. Undo that change; evercgm db drift names each object."
+        mend = mend_of(step) if step.action == "stop" else "evercgm db migrate sets the grants again."
         return "fail", f"recorded, but {told}", mend
     late = _overtaken(seen, step)
     if step.action == "adopt":

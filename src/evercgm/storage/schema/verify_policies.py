@@ -1,7 +1,7 @@
 """R1 to R6: row-level security, the policies and what they say, auth.uid(), and the host app's two tables. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from evercgm.storage.schema.snapshot import Key
 from evercgm.storage.schema.target import plainly, target
@@ -14,13 +14,22 @@ from evercgm.storage.schema.verify_findings import (
     READINGS,
     Check,
     Seen,
+    missing_or_other,
     settled,
     wanted,
 )
 
 _BODY = re.compile(r" (?:using|with check) ")
+_CONDITION = re.compile(r"(?:^| )(?:using|with check) ")
 _ONCE_A_QUERY = "( SELECT auth.uid() AS uid)"
 _BARE = re.compile(r"(?<!SELECT )auth\.uid\(\)")
+# Whoever asks through the REST API, or for a person through the service.
+_ASKING = ("public", *API_ROLES, "cgm_request")
+_ASKS_WHO = re.compile(r"\bauth\.(?:uid|jwt)\(\)")
+# Supabase's, with and without a pair of brackets; without blanks.
+_SUB = "nullif(current_setting('request.jwt.claim.sub',true),'')"
+_CLAIMS = "nullif(current_setting('request.jwt.claims',true),'')::jsonb->>'sub'"
+_KNOWN_BODIES = {f"selectcoalesce({_SUB},{claims})::uuid" for claims in (_CLAIMS, f"({_CLAIMS})")}
 _SECURITY, _FORCED = "row-level security", "forced on its owner"
 
 
@@ -37,7 +46,7 @@ def check_policies(seen: Seen) -> list[Check]:
         *settled("R3", _bodies(seen), CONNECTIONS, '"ownerId" compared with auth.uid() cast to text, once a query'),
         *_claims(seen),
         *settled("R5", _person(seen), PERSON, "row-level security or no writing by API roles; readable by its owner"),
-        *settled("R6", _readings(seen), READINGS, "row-level security on, or no grants for API roles"),
+        *settled("R6", _readings(seen), READINGS, "row-level security on, or no grants, cgm_request's included"),
     ]
 
 
@@ -63,7 +72,7 @@ def _heads(seen: Seen) -> Iterator[Check]:
     for key, expected in wanted(seen, ["policy"]).items():
         found = seen.entries.get(key)
         if found is None:
-            yield Check("R2", "fail", str(key), expected, "missing")
+            yield missing_or_other(seen, "R2", key, expected, None)
             continue
         head, due = _split(found)[0], _split(expected)[0]
         if head not in ({due} if seen.expect == "target" else _forms(key, heads=True)):
@@ -117,7 +126,18 @@ def _claims(seen: Seen) -> list[Check]:
     if row is None:
         return [Check("R4", "fail", "function auth.uid()", expected, "missing")]
     found = f"returns {row['returns']}, {row['volatility']}"
-    return [Check("R4", "ok" if found == expected else "fail", "function auth.uid()", expected, found)]
+    if found != expected:
+        return [Check("R4", "fail", "function auth.uid()", expected, found)]
+    if "".join(row["body"].split()).rstrip(";").lower() not in _KNOWN_BODIES:
+        return [Check("R4", "warn", "function auth.uid()", _FROM_CLAIMS, "another body", _RESTORE)]
+    return [Check("R4", "ok", "function auth.uid()", f"{expected}, {_FROM_CLAIMS}", "so")]
+
+
+_FROM_CLAIMS = "Supabase's own body: the caller's sub, of the request's claims"
+_RESTORE = (
+    "Read it. Supabase's is: select coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''), "
+    "nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid"
+)
 
 
 def _person(seen: Seen) -> Iterator[Check]:
@@ -130,6 +150,9 @@ def _person(seen: Seen) -> Iterator[Check]:
     if _SECURITY not in definition and writers:
         expected = "row-level security on, or no writing by API roles"
         yield Check("R5", "warn", f"table {PERSON}", expected, f"off, and {writers}: anyone may take over a person")
+    if _SECURITY not in definition and (reads := _for_persons(seen, PERSON)):
+        yield Check("R5", "warn", f"table {PERSON}", _GUARDED, f"off, and {reads}: the service's queries choose alone")
+    yield from _open_policies(seen, "R5", PERSON)
     if _SECURITY in definition and not _readable(seen, PERSON, "authenticated"):
         expected = "a policy by which owners see their persons"
         yield Check("R5", "warn", f"table {PERSON}", expected, "none: nobody sees any connection")
@@ -163,12 +186,36 @@ def _readings(seen: Seen) -> Iterator[Check]:
     grants = _may(seen, READINGS, "SELECT", "INSERT", "UPDATE", "DELETE")
     if _SECURITY not in definition and grants:
         yield Check("R6", "warn", f"table {READINGS}", "row-level security on, or no grants", f"off, and {grants}")
+    if _SECURITY not in definition and (reads := _for_persons(seen, READINGS)):
+        found = f"off, and {reads}: all readings are open to it; the service's queries choose by owner, and they alone"
+        yield Check("R6", "warn", f"table {READINGS}", _GUARDED, found, why=_ALONE)
+    yield from _open_policies(seen, "R6", READINGS)
     if _SECURITY in definition and not _readable(seen, READINGS, "authenticated"):
         expected = "a policy by which owners see their readings"
         yield Check("R6", "warn", f"table {READINGS}", expected, "none: nobody sees any reading")
     for key, text in sorted(seen.entries.items()):
         if key.kind == "policy" and key.name.startswith((f"{PERSON} ", f"{READINGS} ")) and _narrows_ours(text):
             yield Check("R6", "warn", str(key), "no restrictive policy for the service's roles", text)
+
+
+_GUARDED = "row-level security on: a second guard for what is asked for a person"
+_ALONE = "a fault in one query of the service would show everybody's readings: nothing in the database stands behind it"
+
+
+def _for_persons(seen: Seen, table: str) -> str:
+    """What our own migrations let the service read of a host table when it acts for a person."""
+    return _may(seen, table, "SELECT", roles=("cgm_request",)) if seen.expect == "target" else ""
+
+
+def _open_policies(seen: Seen, id_: str, table: str) -> Iterator[Check]:
+    """Policies that let the API's roles in without asking who they are."""
+    for key, text in sorted(seen.entries.items()):
+        if key.kind != "policy" or not key.name.startswith(f"{table} ") or not text.startswith("permissive"):
+            continue
+        conditions = _CONDITION.split(_split(text)[1])[1:]
+        asks = all(one == "false" or _ASKS_WHO.search(one) for one in conditions)
+        if not asks and set(_ASKING) & _roles(text):
+            yield Check(id_, "warn", str(key), "a policy that compares its rows with auth.uid()", text)
 
 
 def _narrows_ours(policy: str) -> bool:
@@ -184,11 +231,11 @@ def _readable(seen: Seen, table: str, role: str) -> bool:
     )
 
 
-def _may(seen: Seen, table: str, *privileges: str) -> str:
+def _may(seen: Seen, table: str, *privileges: str, roles: Collection[str] = API_ROLES) -> str:
     """What the API roles may do with a table: "anon may insert, update"; '' where nothing of it."""
     told = []
     for row in seen.rows["api_privileges"]:
         held = [one for one in privileges if one in row["privileges"]]
-        if row["object"] == table and held:
+        if row["object"] == table and row["role"] in roles and held:
             told.append(f"{row['role']} may {', '.join(held).lower()}")
     return "; ".join(told)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from evercgm.storage.schema.target import same
+from evercgm.storage.schema.target import api_rights, same
 from evercgm.storage.schema.verify_findings import (
     API_ROLES,
     CONNECTIONS,
@@ -37,7 +37,7 @@ def check_login_roles(seen: Seen) -> list[Check]:
 
 def check_rights(seen: Seen) -> list[Check]:
     """G1 to G5 in order."""
-    grants = "exactly the rights that the service needs"
+    grants = "exactly the rights that the service needs; owners and service_role have theirs"
     return [
         *settled("G1", _beyond_rows(seen), _tables(seen), f"no {', '.join(_BEYOND_ROWS[:3])} for API roles"),
         *settled("G2", _hidden(seen), CONNECTIONS, "tokens, cursor, metadata closed to API roles; no writing by them"),
@@ -45,7 +45,11 @@ def check_rights(seen: Seen) -> list[Check]:
             "G3", _service_roles(seen), "cgm_request, cgm_worker, login roles", _PLAIN_AND_FAR, _found_roles(seen)
         ),
         *settled("G4", _defaults(seen), "schema public", "new tables grant nothing to API roles"),
-        *(settled("G5", _grants(seen), "cgm_request, cgm_worker", grants) if seen.expect == "target" else ()),
+        *(
+            settled("G5", _grants(seen), "cgm_request, cgm_worker, API roles", grants)
+            if seen.expect == "target"
+            else ()
+        ),
     ]
 
 
@@ -57,21 +61,26 @@ def _beyond_rows(seen: Seen) -> Iterator[Check]:
     told: dict[str, list[str]] = {}
     for row in seen.rows["api_privileges"]:
         held = [one for one in row["privileges"] if one in _BEYOND_ROWS]
-        if held:
+        if held and row["role"] in API_ROLES:
             told.setdefault(row["object"], []).append(f"{row['role']} may {', '.join(held).lower()}")
     for name, found in told.items():
-        yield Check("G1", _grave(seen, name), f"table {name}", "none of these for API roles", "; ".join(found))
+        expected = "none of these for API roles"
+        if name == CONNECTIONS or name.startswith(OUR_SCHEMAS):
+            yield Check("G1", _grave(seen, name), f"table {name}", expected, "; ".join(found))
+        else:
+            yield Check("G1", "warn", f"table {name}", expected, "; ".join(found), _HOSTS_GRANTS.format(table=name))
 
 
-def _grave(seen: Seen, table: str) -> Status:
-    """What is wrong with the host app's tables warns, and what ``--compat`` leaves as it was."""
-    if table == CONNECTIONS:
-        return "warn" if seen.compat else "fail"
-    return "fail" if table.startswith(OUR_SCHEMAS) else "warn"
+_HOSTS_GRANTS = "It is the host app's table: revoke truncate, references, trigger on {table} from anon, authenticated"
+
+
+def _grave(seen: Seen, name: str = CONNECTIONS) -> Status:
+    """The old forms are known to be open, and ``--compat`` leaves the connections as they were: that warns."""
+    return "warn" if seen.expect != "target" or (seen.compat and name == CONNECTIONS) else "fail"
 
 
 def _hidden(seen: Seen) -> Iterator[Check]:
-    status: Status = "warn" if seen.compat else "fail"
+    status = _grave(seen)
     gap = " (gap 2 stays open)" if seen.compat else ""
     for name in _HIDDEN:
         rows = [row for row in seen.rows["connection_columns"] if row["column"] == name]
@@ -82,9 +91,13 @@ def _hidden(seen: Seen) -> Iterator[Check]:
         if found := _writes(seen, role):
             yield Check("G2", status, f"table {CONNECTIONS}", f"no writing by {role}", f"{role} may {found}{gap}")
     yield from _ours(seen)
-    for row in seen.rows["token_views"]:
-        expected = "no view that shows tokens with its owner's rights"
-        yield Check("G2", "fail", f"view {row['object']}", expected, f"selectable by {row['role']}")
+    for row in seen.rows["secret_views"]:
+        expected = "no view that shows tokens, or anything of ours, with its owner's rights"
+        found = f"selectable by {row['role']}"
+        yield Check("G2", _grave(seen, ""), f"view {row['object']}", expected, found, _VIEWS.format(row["object"]))
+
+
+_VIEWS = "revoke all on {0} from anon, authenticated; or alter view {0} set (security_invoker = on)"
 
 
 def _writes(seen: Seen, role: str) -> str:
@@ -103,7 +116,7 @@ def _ours(seen: Seen) -> Iterator[Check]:
     """The API's roles have no business in our own schemas."""
     for row in seen.rows["api_privileges"]:
         held = [one.lower() for one in row["privileges"] if one not in _BEYOND_ROWS]
-        if held and row["object"].startswith(OUR_SCHEMAS):
+        if held and row["object"].startswith(OUR_SCHEMAS) and row["role"] in API_ROLES:
             found = f"{row['role']} may {', '.join(held)}"
             yield Check("G2", "fail", f"table {row['object']}", "nothing for API roles", found)
     for key, text in sorted(seen.entries.items()):
@@ -129,6 +142,36 @@ def _service_roles(seen: Seen) -> Iterator[Check]:
         # Of a login role, what it is itself is R1's.
         if found := [one for one in row["excess"] if group or one.startswith(_REACHING)]:
             yield Check("G3", _weight(row), f"role {row['role']}", _PLAIN_AND_FAR, " and ".join(found))
+    yield from _groups(seen)
+
+
+def _groups(seen: Seen) -> Iterator[Check]:
+    """The exact form of the two groups, and who must not be a member."""
+    for row in seen.rows["group_forms"]:
+        if row["besides"]:
+            expected, mend = _FORMS[row["role"]]
+            yield Check("G3", "fail", f"role {row['role']}", expected, row["besides"], mend)
+    for row in seen.rows["group_members"]:
+        mend = f"revoke {row['role']} from {row['members']} (or from the role between)"
+        why = f"they could do all that {row['role']} may: {_POWER[row['role']]}"
+        yield Check("G3", "fail", f"role {row['role']}", _NO_MEMBERS, f"has members: {row['members']}", mend, why)
+
+
+_NO_MEMBERS = "none of the API's roles, nor the other group, is a member"
+_POWER = {
+    "cgm_request": "read the service's own tables for a person",
+    "cgm_worker": "read everybody's tokens and rows, and change them",
+}
+_FORMS = {
+    "cgm_request": (
+        "a plain group that inherits, member of authenticated alone",
+        "alter role cgm_request inherit nocreaterole nocreatedb; grant authenticated to cgm_request; revoke the others",
+    ),
+    "cgm_worker": (
+        "a plain group, member of nothing",
+        "alter role cgm_worker nocreaterole nocreatedb; revoke its memberships",
+    ),
+}
 
 
 def _weight(row: dict[str, Any]) -> Status:
@@ -156,6 +199,25 @@ def _grants(seen: Seen) -> Iterator[Check]:
     for key, found in sorted(mine.items()):
         if key not in seen.shape:
             yield Check("G5", "fail", str(key), "nothing", found)
+    yield from _api_grants(seen)
+
+
+def _api_grants(seen: Seen) -> Iterator[Check]:
+    """What the API's roles have too little of, and service_role in our schemas. What is open to others: G1, G2."""
+    roles = {row["name"] for row in seen.rows["api_roles"]}
+    for key, expected in api_rights().items():
+        found = seen.entries.get(key, "")
+        if key.name.rpartition(" to ")[2] in roles and _lacks(found, expected):
+            yield Check("G5", "fail", str(key), expected, found or "nothing")
+    for key, found in sorted(seen.entries.items()):
+        if key.kind in _GRANTS and key.name.endswith(" to service_role") and key.name.startswith(OUR_SCHEMAS):
+            yield Check("G5", "fail", str(key), "nothing", found)
+
+
+def _lacks(found: str, expected: str) -> bool:
+    """Whether a right is missing; one on a table is one on each of its columns."""
+    held = set(found.split(", "))
+    return not all({one, one.partition(" (")[0]} & held for one in expected.split(", "))
 
 
 def _tables(seen: Seen) -> str:

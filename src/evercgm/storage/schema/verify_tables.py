@@ -6,11 +6,13 @@ from evercgm.storage.schema.snapshot import Key
 from evercgm.storage.schema.verify_findings import (
     CONNECTIONS,
     OUR_SCHEMAS,
+    PERSON,
     READINGS,
     Check,
     Seen,
     compared,
     is_form,
+    missing_or_other,
     settled,
     wanted,
 )
@@ -31,9 +33,13 @@ def check_tables(seen: Seen) -> list[Check]:
         *settled("T3", compared(seen, "T3", ["index"], lambda key: _is_ours(seen, key)), _about(seen), "valid indexes"),
         *settled(
             "T4",
-            compared(seen, "T4", ["constraint"], lambda key: _is_ours(seen, key)),
+            [
+                *compared(seen, "T4", ["constraint"], lambda key: _is_ours(seen, key)),
+                *_silenced(seen),
+                *_rules(seen),
+            ],
             _about(seen),
-            "primary keys, references with their actions, checks; validated",
+            "primary keys, references with their actions, checks; validated, and nothing that silences them",
         ),
         *settled("T5", _readings(seen), f"{READINGS}.cgm_connection_id", "text, ON DELETE SET NULL, indexed"),
         *_beside(seen),
@@ -46,12 +52,32 @@ def _tables(seen: Seen) -> list[Check]:
     return settled("T1", found, _about(seen), f"{columns} columns of {CONNECTIONS}, types, nullability, defaults")
 
 
+def _silenced(seen: Seen) -> Iterator[Check]:
+    """References that are there and do nothing; those of the host app warn."""
+    for row in seen.rows["silenced"]:
+        key = Key("constraint", row["name"])
+        found = f"does nothing: its triggers on {row['tables']} do not fire"
+        mend = (
+            f"As a superuser: alter table … enable trigger all, for each of {row['tables']}. An interrupted pg_restore "
+            "--disable-triggers leaves them so: look at the rows that came or went meanwhile (D1)."
+        )
+        yield Check("T4", "fail" if key in seen.shape else "warn", str(key), "kept by its triggers", found, mend)
+
+
+def _rules(seen: Seen) -> Iterator[Check]:
+    for row in seen.rows["rules"]:
+        about = f"rule {row['table_name']} {row['name']}"
+        found = "statements are rewritten, those by which references are kept among them"
+        mend = f"drop rule {row['name']} on {row['table_name']}"
+        yield Check("T4", "warn" if row["table_name"] == PERSON else "fail", about, "no rule", found, mend)
+
+
 def _readings(seen: Seen) -> Iterator[Check]:
     for key, expected in wanted(seen, ["column", "constraint", "index"]).items():
         if key.name.startswith(f"{READINGS}."):
             found = seen.entries.get(key)
             if not is_form(found, expected):
-                yield Check("T5", "fail", str(key), expected, found or "missing")
+                yield missing_or_other(seen, "T5", key, expected, found)
 
 
 def _beside(seen: Seen) -> list[Check]:

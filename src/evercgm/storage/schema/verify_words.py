@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 
 _MIGRATE = (
-    "evercgm db migrate --plan shows what it would do, evercgm db migrate does it; drift says what was changed by hand."
+    "evercgm db migrate --plan shows what it would do, evercgm db migrate does it. Of a recorded migration, what is "
+    "missing is made again by evercgm db migrate --repair VERSION (H1 names it); what is in another form, by hand."
 )
-_RIGHTS = "evercgm db migrate sets them (without --compat); after that, revoke what was granted by hand."
+_RIGHTS = (
+    "evercgm db migrate (without --compat) sets again what the API's roles and everybody may do; what they have by way "
+    "of another role, revoke by hand."
+)
+_GRANTS = "evercgm db migrate sets them again; see evercgm db migrate --plan."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,14 @@ WORDS = {
     "T3": Words(
         "indexes",
         "a missing one makes lists slow; without the unique one a person connects twice",
-        "Drop the wrong or invalid index, then evercgm db migrate. Prisma would drop one that is there besides.",
+        "Drop the wrong or invalid index; evercgm db migrate makes it again, of a recorded migration with "
+        "--repair VERSION (H1 names it). Prisma would drop one that is there besides.",
     ),
     "T4": Words(
         "references",
         "a person who goes takes their connections along, only if the database does it",
-        "Drop the wrong one, then evercgm db migrate; not validated: alter table … validate constraint.",
+        "Drop the wrong one; evercgm db migrate makes it again, of a recorded migration with --repair VERSION "
+        "(H1 names it). Not validated: alter table … validate constraint.",
     ),
     "T5": Words("the readings' column", "readings outlive their connection only by ON DELETE SET NULL", _MIGRATE),
     "T6": Words(
@@ -65,7 +72,7 @@ WORDS = {
     "G1": Words(
         "rights beyond rows",
         "row-level security does not stop TRUNCATE",
-        "revoke all on … from …, then evercgm db migrate",
+        _RIGHTS,
     ),
     "G2": Words("tokens closed", "a stolen browser session would carry the vendor's tokens away", _RIGHTS),
     "G3": Words(
@@ -78,7 +85,7 @@ WORDS = {
         "new tables are open to the API unless somebody closes them",
         "alter default privileges in schema public revoke all on tables from anon, authenticated",
     ),
-    "G5": Words("the service's grants", "with less the service stops, with more it could do harm", _MIGRATE),
+    "G5": Words("the service's grants", "with less the service stops, with more it could do harm", _GRANTS),
     "D1": Words(
         "persons and readings",
         "such rows are seen by nobody, by the wrong person, or twice",
