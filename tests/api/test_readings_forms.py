@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from api_world import BASE, ORIGIN, Owner, Run, add_connection, add_readings, make_owner
 
@@ -135,6 +136,21 @@ async def test_a_table_by_accept(client: httpx2.AsyncClient, ada: Owner, day: st
     assert len(list(csv.DictReader(io.StringIO(rest.text)))) == 5
     assert as_json["next"].startswith(ORIGIN)
     assert "link" not in rest.headers
+
+
+async def test_a_table_that_leaves_is_written_down_once_a_file(
+    client: httpx2.AsyncClient, ada: Owner, day: str, database: Any
+) -> None:
+    exported = "select actor, detail from cgm_private.audit_events where action = 'exported' and person_id = %s"
+    table = await get(client, ada, {"limit": 7}, accept="text/csv")
+    next_page = table.headers["link"].removeprefix("<").partition(">")[0]
+    await client.get(next_page, headers={**ada.bearer, "accept": "text/csv"})
+    await get(client, ada, {"limit": 7}, accept="text/csv", if_none_match=table.headers["etag"])
+    await get(client, ada, {"limit": 7})
+
+    with psycopg.connect(database.admin_dsn) as conn:
+        written = conn.execute(exported, [ada.person_id]).fetchall()
+    assert written == [(f"owner:{ada.owner_id}", {"form": "csv"})]
 
 
 async def test_a_table_without_readings_is_its_header(client: httpx2.AsyncClient, ada: Owner) -> None:

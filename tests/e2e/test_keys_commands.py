@@ -260,3 +260,21 @@ def serve(folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]
         text=True,
         timeout=60,
     )
+
+
+async def test_a_renewal_is_asked_for_on_purpose_and_says_what_it_reaches(database: Any, keys: Command) -> None:
+    await filled(database)
+    ended = "select count(*) from public.cgm_connections where token_expires_at <= now() at time zone 'UTC'"
+    before = run(database.admin_dsn, ended)
+
+    unasked = keys("renew", **RING)
+    untouched = run(database.admin_dsn, ended)
+    told = keys("renew", "--yes", **RING)
+    for_programs = keys("renew", "--yes", "--json", **RING)
+
+    assert (unasked.returncode, told.returncode, for_programs.returncode) == (2, 0, 0)
+    assert "--yes" in unasked.stderr
+    assert before == untouched
+    assert "will be renewed at their next sync" in told.stdout
+    assert "within two hours" in told.stdout
+    assert sum(json.loads(for_programs.stdout)["renewed_at_next_call"].values()) > 0

@@ -18,7 +18,7 @@ from evercgm.api.caller import runtime_of
 from evercgm.api.fields import Asked, PersonQuery, Told, rfc3339
 from evercgm.api.negotiation import has_already, takes_gzip, weights
 from evercgm.core.errors import BadInput
-from evercgm.storage import views
+from evercgm.storage import audit, views
 from evercgm.storage.views import ReadingView, Span
 
 router = APIRouter(tags=["readings"])
@@ -101,7 +101,10 @@ async def list_readings(
     headers = {**_HEADERS, "Link": f'<{next_}>; rel="next"'} if next_ else dict(_HEADERS)
     if _wants_csv(request.headers.get("accept", "")):
         table = _table([reading_facts(item, unit) for item in page.readings])
-        return await _answer(request, caller.owner_id, table, f"{CSV}; charset=utf-8", headers)
+        answer = await _answer(request, caller.owner_id, table, f"{CSV}; charset=utf-8", headers)
+        if _leaves_anew(request, answer):
+            await audit.record_export(runtime.db, caller, page.person_id, form="csv")
+        return answer
     body = msgspec.json.encode({"readings": [_told(item, unit) for item in page.readings], "next": next_})
     return await _answer(request, caller.owner_id, body, JSON, headers)
 
@@ -160,6 +163,11 @@ async def _answer(request: Request, owner_id: str, body: bytes, media_type: str,
         headers["Content-Encoding"] = "gzip"
         body = _gzip(body) if len(body) <= LARGEST_INLINE_GZIP else await asyncio.to_thread(_gzip, body)
     return Response(body, media_type=media_type, headers=headers)
+
+
+def _leaves_anew(request: Request, answer: Response) -> bool:
+    """Whether a file begins to leave: the pages after the first belong to it, a HEAD and a 304 carry nothing."""
+    return request.method == "GET" and answer.status_code == 200 and "cursor" not in request.query_params
 
 
 def _gzip(body: bytes) -> bytes:

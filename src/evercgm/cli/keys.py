@@ -10,11 +10,13 @@ from typing import Annotated, TypeVar
 import typer
 
 from evercgm.actions import rotate_keys as action
-from evercgm.actions.rotate_keys import Rotation, Watch
+from evercgm.actions.renew_tokens import renew_all
+from evercgm.actions.rotate_keys import Rotation, Step, Watch
 from evercgm.cli.keys_leaked import rekey_leaked
-from evercgm.cli.keys_words import as_json, tell_inventory, tell_keys, tell_rotation
+from evercgm.cli.keys_words import as_json, tell_inventory, tell_keys, tell_renewal, tell_rotation
 from evercgm.cli.progress_bar import progress_bar
 from evercgm.cli.surroundings import databases, find_settings
+from evercgm.core.errors import BadInput
 from evercgm.core.tokens import Secret
 from evercgm.logs import set_up_logs
 from evercgm.runtime import make_vault
@@ -74,6 +76,20 @@ def rotate(
         tell_rotation(done, dry_run)
     failed = done.left.unopened if dry_run else not done.left.finished
     raise typer.Exit(1 if failed else 0)
+
+
+@keys_app.command("renew")
+def renew(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, json_wanted: Json = False) -> None:
+    """After database and key were seen together: have every token renewed at its vendor, which ends those before."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInput("--yes", "nobody can be asked here: give it to have all tokens renewed")
+        typer.confirm("Each connection calls its vendor for new tokens at once. Go on?", abort=True, err=True)
+    kinds = _with_database(lambda db, watch: renew_all(db, lambda done: watch(Step(done, done))))
+    if json_wanted:
+        typer.echo(json.dumps({"renewed_at_next_call": kinds}))
+    else:
+        tell_renewal(kinds)
 
 
 def _with_database(act: Callable[[Database, Watch], Awaitable[Found]]) -> Found:

@@ -109,3 +109,22 @@ def tell_rotation(done: Rotation, dry_run: bool) -> None:
     host = [kinds for name, kinds in done.left.places.items() if name.startswith("host_connections.")]
     if any(Kind("ours", old) in kinds for kinds in host for old in done.left.ring[1:]):
         typer.echo("Connections of the host app are never altered here: evercgm adopt takes them over.")
+
+
+RENEWALS = {
+    "connected": "will be renewed at their next sync, which is due now",
+    "error": "are in trouble and will be renewed at their next try",
+    "disconnected": "are paused: renewed when they are resumed, and until then a copy of their refresh token works",
+    "expired": "have expired: the vendor takes their tokens no more",
+    "without tokens": "hold no tokens",
+}
+
+
+def tell_renewal(kinds: Mapping[str, int]) -> None:
+    """A line a status."""
+    for kind, words in RENEWALS.items():
+        if kinds.get(kind):
+            typer.echo(f"{kinds[kind]} connections {words}.")
+    if not kinds:
+        typer.echo("There is no connection of ours.")
+    typer.echo("Access tokens that were given before work until they end, at Dexcom within two hours.")

@@ -38,6 +38,12 @@ async def record_for_persons(conn: Connection, actor: Actor, action: Action, own
         await record(conn, actor, action, None, owner_id=owner_id)
 
 
+async def record_export(db: Database, asker: Caller, person_id: str, **detail: str | None) -> None:
+    """Before data of a person of the asker's leave as a file: what cannot be written down does not leave."""
+    async with db.as_worker() as conn:
+        await record(conn, audit.owner(asker), "exported", person_id, **detail)
+
+
 async def record_refusal(db: Database, asker: Caller, refused: NotYours) -> None:
     """Tell the person whose thing it is that somebody else asked for it; nothing where it is nobody's.
 

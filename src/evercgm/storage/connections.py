@@ -368,3 +368,8 @@ async def pause(conn: Connection, connection_id: str, person_id: str) -> None:
 async def resume(conn: Connection, connection_id: str, person_id: str) -> None:
     """Out of its rest, and due now."""
     await conn.execute(QUERIES["resume"], {"id": connection_id, "person_id": person_id})
+
+
+async def renew_page(conn: Connection, after: str, most: int) -> list[Row]:
+    """Have the next ``most`` of ours renewed at the vendor: id, and kind (status, or ``without tokens``)."""
+    return await (await conn.execute(QUERIES["renew_page"], {"after": after, "most": most})).fetchall()

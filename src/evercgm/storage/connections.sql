@@ -287,3 +287,34 @@ set status = (
 )::"CGMConnectionStatus"
 from state
 where c.id = state.connection_id and c.person_id = %(person_id)s and c.status = 'disconnected'
+
+-- name: renew_page
+-- After a leak, one page by id: an access token that counts as ended is renewed before the next call, which is due now.
+-- One that waits for a reason goes on waiting, and one at rest is renewed when it is woken.
+with page as (
+  select c.id, c.status, c.refresh_token
+  from public.cgm_connections c
+  join cgm_private.sync_state s on s.connection_id = c.id
+  where c.id > %(after)s
+  order by c.id
+  limit %(most)s
+  for update of c
+),
+ended as (
+  update public.cgm_connections c
+  set token_expires_at = least(c.token_expires_at, now() at time zone 'UTC')
+  from page
+  where c.id = page.id
+    and page.refresh_token <> ''
+),
+state as (
+  update cgm_private.sync_state s
+  set next_sync_at = least(s.next_sync_at, now())
+  from page
+  where s.connection_id = page.id
+    and s.reason is null
+    and page.status in ('connected', 'error')
+)
+select page.id, case when page.refresh_token = '' then 'without tokens' else page.status::text end as kind
+from page
+order by page.id

@@ -88,10 +88,11 @@ class ReadingView(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class ReadingsPage:
-    """Newest first; ``next_cursor`` leads on to older ones, None at the end."""
+    """Newest first, of one person; ``next_cursor`` leads on to older ones, None at the end."""
 
     readings: list[ReadingView]
     next_cursor: str | None
+    person_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ async def readings(
             # The query names the owner: a reading is proof enough, none may be that of a stranger's person.
             await _require_person(conn, chosen)
     page = found[:limit]
-    return ReadingsPage(page, make_cursor(page[-1]) if len(found) > limit else None)
+    return ReadingsPage(page, make_cursor(page[-1]) if len(found) > limit else None, chosen)
 
 
 async def audit_events(
