@@ -445,11 +445,16 @@ async def test_a_replay_deletes_what_a_restore_brought_back(world: World, alex: 
     assert mentions(world, alex.connection_id) == {}
     assert await erase.erased_persons(world.db) == [erasure]
     details = world.sql("select actor, detail ->> 'replayed' from cgm_private.audit_events where action = 'erased'")
-    assert details == [("operator", "true")] * 2
+    assert details == [("operator", "true")]
 
 
 async def test_a_replay_spares_what_is_younger_than_the_erasure(world: World, alex: Someone) -> None:
     await connected(world, alex, "User7")
+    world.sql(
+        "insert into cgm_private.person_settings (person_id, label) values (%s, 'new')"
+        " on conflict (person_id) do update set label = 'new'",
+        alex.person_id,
+    )
     before = rows_of(world, alex.person_id)
 
     (report,) = await erase.replay(world.db, [erasure_of(alex)])

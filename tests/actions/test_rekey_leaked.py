@@ -82,6 +82,39 @@ async def test_a_leaked_pair_is_sealed_anew_and_the_first_sync_ends_the_exposed_
     assert world.status("conn-a1") == ("connected", None)
 
 
+async def test_a_token_that_a_thief_has_used_first_ends_with_the_person_and_calls_no_operator(
+    world: World, host: HostApp
+) -> None:
+    _, exposed_refresh = await host.connects("conn-a1", "User7")
+    world.sql("""update cgm_connections set metadata = '{"region": "us"}' where id = 'conn-a1'""")
+    await rekeyed(world)
+    assert await refreshes_at_the_vendor(world, exposed_refresh) == 200
+
+    reached = []
+    for _ in range(5):
+        world.sql("update cgm_private.sync_state set next_sync_at = now() - interval '1 minute'")
+        await world.sync("conn-a1")
+        reached.append(world.status("conn-a1"))
+    _, exposed = await rekeyed(world)
+
+    assert reached == [("error", "sign_in_refused")] * 4 + [("expired", "reconnect_needed")]
+    assert exposed.waiting["refused"] == 1
+
+
+async def test_an_erased_person_is_taken_over_by_no_command(world: World, host: HostApp) -> None:
+    await host.connects("conn-a1", "User7")
+    world.sql(
+        "insert into cgm_private.erased_persons (person_id) select person_id from cgm_connections where id = 'conn-a1'"
+    )
+    stored = host.rows()
+
+    done, _ = await rekeyed(world)
+
+    assert done.outcome.left["erased"] >= 1
+    assert world.sql("select count(*) from cgm_private.sync_state where connection_id = 'conn-a1'") == [(0,)]
+    assert [row for row in host.rows() if row[0] == "conn-a1"] == [row for row in stored if row[0] == "conn-a1"]
+
+
 async def test_nothing_in_the_database_opens_with_the_leaked_key_afterwards(world: World, host: HostApp) -> None:
     for connection_id, name in (("conn-a1", "User7"), ("conn-b1", "User6")):
         await host.connects(connection_id, name)

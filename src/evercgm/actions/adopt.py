@@ -21,7 +21,7 @@ from evercgm.storage.host_envelope import Form, HostEnvelope, form_of
 from evercgm.storage.vault import Place, Vault
 
 log = get_logger(__name__)
-Left = Literal["unreadable", "empty", "no_region", "unknown_region", "region_not_offered", "gone"]
+Left = Literal["unreadable", "empty", "erased", "no_region", "unknown_region", "region_not_offered", "gone"]
 # A connection is called by the worse of its two tokens.
 WORST_FIRST: tuple[Form, ...] = ("unreadable", "empty", "ours", "plain", "host")
 
@@ -132,7 +132,11 @@ async def _adopt_one(db: Database, vendors: Vendors, terms: Terms, connection_id
         if reason is not None or region is None:
             return reason
         pair = (opened.access, opened.refresh)
-        await adoption.take_over(conn, db.vault, connection_id, region=region, pair=pair, renew=terms.leaked)
+        # After a leak a pair that is refused was used by somebody else, unless the region is only the operator's word.
+        doubtful = not (terms.leaked and row["region"])
+        await adoption.take_over(
+            conn, db.vault, connection_id, region=region, pair=pair, renew=terms.leaked, doubtful=doubtful
+        )
         what = {"connection_id": connection_id, "provider": row["provider"], "region": region, "form": opened.form}
         await record(conn, OPERATOR, "adopted", row["person_id"], **what)
         if terms.leaked:
@@ -144,6 +148,8 @@ async def _adopt_one(db: Database, vendors: Vendors, terms: Terms, connection_id
 def _why_left(row: Row, opened: _Opened, vendors: Vendors, terms: Terms) -> Left | None:
     if opened.form == "unreadable" or opened.form == "empty":
         return opened.form
+    if row["erased"]:
+        return "erased"
     region = _region(row, terms)
     if region is None:
         return "no_region"

@@ -80,8 +80,9 @@ async def replay(db: Database, erasures: Sequence[Erasure], watch: Watch = _unwa
     for erasure in erasures:
         async with db.as_worker() as conn:
             report = Report(*await storage.erase(conn, erasure.person_id, _scope_of(erasure)))
-            await storage.note_erased(conn, erasure.person_id, erasure.erased_at)
-            await _record(conn, OPERATOR, erasure, report, replayed=True)
+            if report.erased != Rows() or not await storage.is_noted(conn, erasure):
+                await storage.note_erased(conn, erasure.person_id, erasure.erased_at)
+                await _record(conn, OPERATOR, erasure, report, replayed=True)
         reports.append(report)
         watch(len(reports))
     return reports

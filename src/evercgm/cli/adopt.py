@@ -30,6 +30,7 @@ FORMS: dict[Form, str] = {
 REASONS: dict[Left, str] = {
     "unreadable": "cannot be opened with this key",
     "empty": "hold no tokens",
+    "erased": "belong to persons who were erased since: a new sign-in of theirs connects them",
     "no_region": "name no region (give --region)",
     "unknown_region": "name a region that the vendor does not have",
     "region_not_offered": "name a region that is not set up here",

@@ -28,6 +28,7 @@ WAITING = {
     "error": "are failing and not renewed yet (evercgm doctor says more)",
     "disconnected": "are paused: their refresh token works until they are resumed, or disconnected and revoked",
     "expired": "wait for the person to reconnect",
+    "refused": "were refused by the vendor: others may have used their tokens; their persons are asked to reconnect",
 }
 NEVER_OVER = (
     "Access tokens that were handed out before work until they end (Dexcom: two hours).",

@@ -73,7 +73,7 @@ def parse(field_name: str, lines: Iterable[str], now: datetime) -> list[Erasure]
 
 def _read(line: str) -> Erasure | None:
     fields = _json_fields(line) if line.lstrip().startswith("{") else line.split("\t")
-    if len(fields) not in (2, 3) or not isinstance(fields[0], str) or not fields[0]:
+    if len(fields) not in (2, 3) or not isinstance(fields[0], str) or not fields[0] or "\0" in fields[0]:
         return None
     erased_at = _instant(fields[1])
     all_readings_at = _instant(fields[2]) if len(fields) == 3 else None

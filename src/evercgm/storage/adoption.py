@@ -46,17 +46,26 @@ async def lock_foreign(conn: Connection, connection_id: str) -> Row | None:
 
 
 async def take_over(
-    conn: Connection, vault: Vault, connection_id: str, *, region: str, pair: tuple[Secret, Secret], renew: bool
+    conn: Connection,
+    vault: Vault,
+    connection_id: str,
+    *,
+    region: str,
+    pair: tuple[Secret, Secret],
+    renew: bool,
+    doubtful: bool,
 ) -> None:
     """Seal both tokens for their places and begin the sync's memory of a connection that is locked; it is due now.
 
     ``pair``: access and refresh token. ``renew``: the first call refreshes, as if the access token had ended.
+    ``doubtful``: where the vendor refuses the pair, our region may be wrong: the operator is called, nobody is expired.
     """
     access, refresh = pair
     values = {
         "id": connection_id,
         "region": region,
         "renew": renew,
+        "doubtful": doubtful,
         "access": vault.seal(access, connections.access_place(connection_id)),
         "refresh": vault.seal(refresh, connections.refresh_place(connection_id)),
     }
@@ -82,7 +91,7 @@ async def renew_at_once(db: Database, provider: str) -> None:
 
 
 async def never_renewed(db: Database) -> dict[str, int]:
-    """How many were taken over and never renewed at the vendor since, by status."""
+    """How many were taken over and never renewed at the vendor since, by status; ``refused``: the vendor said no."""
     async with db.as_worker() as conn:
         rows = await (await conn.execute(QUERIES["never_renewed"])).fetchall()
     return {row["status"]: row["connections"] for row in rows}

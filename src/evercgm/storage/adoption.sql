@@ -1,6 +1,9 @@
 -- name: foreign_connections
 -- One page of the connections that are not ours, by id; tokens as they are stored.
-select c.id, c.provider::text as provider, c.access_token, c.refresh_token, c.metadata ->> 'region' as region
+select c.id, c.provider::text as provider, c.access_token, c.refresh_token, c.metadata ->> 'region' as region,
+       exists (
+         select from cgm_private.erased_persons e
+         where e.person_id = c.person_id and e.erased_at > c.created_at at time zone 'UTC') as erased
 from public.cgm_connections c
 where c.id > %(after)s
   and not exists (select from cgm_private.sync_state s where s.connection_id = c.id)
@@ -10,7 +13,10 @@ limit %(most)s
 -- name: foreign_connection
 -- One of them; asked after its row is locked, so that a sign-in meanwhile is seen.
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
-       c.metadata ->> 'region' as region
+       c.metadata ->> 'region' as region,
+       exists (
+         select from cgm_private.erased_persons e
+         where e.person_id = c.person_id and e.erased_at > c.created_at at time zone 'UTC') as erased
 from public.cgm_connections c
 where c.id = %(id)s
   and not exists (select from cgm_private.sync_state s where s.connection_id = c.id)
@@ -31,9 +37,9 @@ set access_token = %(access)s,
 where id = %(id)s
 
 -- name: begin_state
--- From here on the connection is ours, and due.
+-- From here on the connection is ours, and due. adopted_at: a pair that the vendor refuses may be our own mistake.
 insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at, connected_at, adopted_at)
-select c.id, c.person_id, %(region)s, now(), c.created_at at time zone 'UTC', now()
+select c.id, c.person_id, %(region)s, now(), c.created_at at time zone 'UTC', case when %(doubtful)s then now() end
 from public.cgm_connections c
 where c.id = %(id)s
 
@@ -84,10 +90,12 @@ from state
 where c.id = state.connection_id
 
 -- name: never_renewed
-select c.status::text as status, count(*) as connections
+-- refused: after a leak, the sign that somebody else has used the token first.
+select case when s.reason in ('sign_in_refused', 'reconnect_needed') then 'refused' else c.status::text end as status,
+       count(*) as connections
 from cgm_private.sync_state s
 join public.cgm_connections c on c.id = s.connection_id
 where s.generation = 0
   and (s.adopted_at is not null or s.connected_at < s.created_at)
-group by c.status
-order by c.status
+group by 1
+order by 1

@@ -66,6 +66,17 @@ async def note_erased(conn: Connection, person_id: str, erased_at: datetime | No
     return noted
 
 
+async def is_noted(conn: Connection, erasure: Erasure) -> bool:
+    """Whether the record of deeds tells of it already."""
+    values = {
+        "person_id": erasure.person_id,
+        "erased_at": erasure.erased_at,
+        "all_readings_at": erasure.all_readings_at,
+    }
+    found = await _rows(conn, "noted", values)
+    return bool(found and found[0]["noted"])
+
+
 async def erased_persons(conn: Connection) -> list[Erasure]:
     """All of them, the oldest erasure first."""
     rows = await _rows(conn, "erased_persons", {})

@@ -95,7 +95,11 @@ select
     where x.person_id = %(person_id)s and x.created_at <= %(before)s::timestamptz) as set_aside,
   (select count(*) from cgm_private.oauth_attempts x
     where x.person_id = %(person_id)s and x.created_at <= %(before)s::timestamptz) as sign_ins,
-  (select count(*) from cgm_private.person_settings x where x.person_id = %(person_id)s) as settings
+  (select count(*) from cgm_private.person_settings x
+    where x.person_id = %(person_id)s
+      and not exists (
+        select from cgm_private.sync_state s
+        where s.person_id = x.person_id and greatest(s.connected_at, s.created_at) > %(before)s::timestamptz)) as settings
 
 -- name: erase_rows
 -- The connections last: what refers to them would go with them and not be counted.
@@ -123,7 +127,12 @@ with runs as (
   where x.person_id = %(person_id)s and x.created_at <= %(before)s::timestamptz
   returning 1
 ), settings as (
-  delete from cgm_private.person_settings x where x.person_id = %(person_id)s
+  -- They have no time: beside a younger consent they are taken for younger, too.
+  delete from cgm_private.person_settings x
+  where x.person_id = %(person_id)s
+    and not exists (
+      select from cgm_private.sync_state s
+      where s.person_id = x.person_id and greatest(s.connected_at, s.created_at) > %(before)s::timestamptz)
   returning 1
 )
 select
@@ -151,6 +160,17 @@ values (%(person_id)s, coalesce(%(erased_at)s::timestamptz, clock_timestamp()))
 on conflict (person_id) do update
 set erased_at = greatest(erased_persons.erased_at, excluded.erased_at)
 returning erased_at
+
+-- name: noted
+-- Whether an erasure is known here, with all that it reached.
+select e.erased_at >= %(erased_at)s::timestamptz
+       and (%(all_readings_at)s::timestamptz is null or exists (
+         select from cgm_private.audit_events x
+         where x.person_id = e.person_id
+           and x.action = 'erased'
+           and (x.detail ->> 'all_readings_at')::timestamptz >= %(all_readings_at)s::timestamptz)) as noted
+from cgm_private.erased_persons e
+where e.person_id = %(person_id)s
 
 -- name: erased_persons
 -- Who was erased, and when last with all readings: the record of deeds tells.
