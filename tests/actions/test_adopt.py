@@ -184,7 +184,7 @@ async def test_a_sign_in_while_we_take_over_wins(world: World, host: HostApp) ->
     await world_connects(world)
     before = host.rows()
 
-    outcome = [await action._adopt_one(world.db, world.vendors, host.terms("us"), row) for row in rows[:1]]
+    outcome = [await action._adopt_one(world.db, world.vendors, host.terms("us"), ALICE, row) for row in rows[:1]]
 
     assert outcome == ["gone"]
     assert before == host.rows()

@@ -1,5 +1,6 @@
 """Out from under a leaked key: sealed anew, renewed at the vendor, and what stays exposed is told."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ from evercgm.actions import adopt, rekey_leaked
 from evercgm.actions.rekey_leaked import Aside, Exposed, Rekeyed
 from evercgm.core.caller import Caller
 from evercgm.settings import read_settings, require_host_key
-from evercgm.storage import connections
+from evercgm.storage import connections, erase
 from evercgm.storage.schema.migrate import migrate
 from evercgm.worker.schedule import enqueue_due
 
@@ -251,3 +252,20 @@ def set_aside(world: World, connection_id: str, access: str, refresh: str) -> No
 
 def aside(world: World) -> list[dict[str, Any]]:
     return [row[0] for row in world.sql("select connection from cgm_private.quarantined_connections order by id")]
+
+
+async def test_an_erasure_and_a_take_over_at_once_end_without_the_connection(world: World, host: HostApp) -> None:
+    await host.connects("conn-a1", "User7")
+    person_id = world.sql("select person_id from cgm_connections where id = 'conn-a1'")[0][0]
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+
+    async with world.db.as_worker() as conn:
+        await erase.erase(conn, person_id, erase.everything(False))
+        taking_over = asyncio.create_task(rekeyed(world))
+        while world.sql(waiting) == [(0,)] and not taking_over.done():  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.01)
+        await erase.note_erased(conn, person_id, None)
+    done, _ = await taking_over
+
+    assert done.outcome.left["erased"] >= 1
+    assert world.sql("select count(*) from cgm_private.sync_state where connection_id = 'conn-a1'") == [(0,)]

@@ -86,6 +86,16 @@ async def test_a_hand_over_works_once(client: httpx2.AsyncClient, browser: httpx
     assert ((await browser.post(url)).status_code, (await browser.get(url)).status_code) == (404, 404)
 
 
+async def test_of_many_sign_ins_that_were_begun_and_left_only_the_newest_live_on(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner
+) -> None:
+    pages = [await begin(client, ada) for _ in range(23)]
+
+    alive = [(await browser.get(page)).status_code for page in pages]
+
+    assert alive == [404] * 3 + [200] * 20
+
+
 async def test_another_sites_form_cannot_use_a_hand_over(
     client: httpx2.AsyncClient, browser: httpx2.AsyncClient, ada: Owner
 ) -> None:

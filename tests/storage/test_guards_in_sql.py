@@ -307,6 +307,15 @@ async def test_a_hand_over_is_too_old_after_ten_minutes(store: Store) -> None:
         assert await attempts.use_handover(conn, store.db.vault, token, attempt_id) is None
 
 
+async def test_what_is_too_old_is_gone_with_the_next_sign_in_though_no_worker_runs(store: Store) -> None:
+    await opened(store)
+    store.sql("update cgm_private.oauth_attempts set expires_at = now()")
+
+    await opened(store)
+
+    assert store.sql("select count(*) from cgm_private.oauth_attempts") == [(1,)]
+
+
 @pytest.mark.parametrize("spoilt", ["another browser's", "none", "too late"])
 async def test_a_state_is_worth_nothing_without_its_own_browser_and_burnt_by_the_try(store: Store, spoilt: str) -> None:
     own, other = await bound(store), await bound(store)

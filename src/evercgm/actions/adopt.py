@@ -14,7 +14,7 @@ from evercgm.core.errors import BadInput, SealBroken
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.provider_kit.vendors import Vendors
-from evercgm.storage import adoption, connections
+from evercgm.storage import adoption, attempts, connections
 from evercgm.storage.audit import record
 from evercgm.storage.database import Database, Row
 from evercgm.storage.host_envelope import Form, HostEnvelope, form_of
@@ -111,7 +111,7 @@ async def adopt(db: Database, vendors: Vendors, terms: Terms, watch: Watch = unw
     async for row in adoption.foreign_connections(db):
         if row["provider"] != terms.route:
             continue
-        reason = await _adopt_one(db, vendors, terms, row["id"])
+        reason = await _adopt_one(db, vendors, terms, row["person_id"], row["id"])
         if reason is None:
             adopted += 1
         else:
@@ -120,9 +120,10 @@ async def adopt(db: Database, vendors: Vendors, terms: Terms, watch: Watch = unw
     return Outcome(adopted, left)
 
 
-async def _adopt_one(db: Database, vendors: Vendors, terms: Terms, connection_id: str) -> Left | None:
-    """None once it is ours; else why it was left alone. Everything is read again under the row's lock."""
+async def _adopt_one(db: Database, vendors: Vendors, terms: Terms, person_id: str, connection_id: str) -> Left | None:
+    """None once it is ours; else why it was left alone. Everything is read again under the locks."""
     async with db.as_worker() as conn:
+        await attempts.lock_person(conn, person_id)
         row = await adoption.lock_foreign(conn, connection_id)
         if row is None:
             return "gone"

@@ -22,13 +22,12 @@ async def confirm(db: Database, vendors: Vendors, caller: Caller, attempt_id: st
         found = await attempts.look_waiting(conn, attempt_id, caller.owner_id)
     if found is None:
         raise NotYours("attempt", attempt_id)
-    person_id, provider = found["person_id"], vendors.providers[found["provider"]].provider
+    person_id = found["person_id"]
     async with db.as_person(caller.claims) as conn:
+        await attempts.lock_person(conn, person_id)
         if not await connections.owns_person(conn, person_id):
             raise NotYours("person", person_id)
         await become_worker(conn)
-        # The connection's row is locked before the attempt's, as the callback does it.
-        await connections.connection_of_person(conn, person_id, provider)
         waiting = await attempts.consume_waiting(conn, db.vault, attempt_id, caller.owner_id, person_id)
         if waiting is None:
             raise NotYours("attempt", attempt_id)

@@ -17,10 +17,12 @@ from evercgm.storage import attempts, connections, jobs, runs
 from evercgm.storage.attempts import Attempt, Waiting
 from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, Row, become_worker
+from evercgm.storage.database_errors import DatabaseTrouble, classify
 
 log = get_logger(__name__)
 LONGEST_CODE = 4096
 LONGEST_STATE = 512
+PASSING: tuple[DatabaseTrouble, ...] = ("busy", "unavailable", "conflict", "already_connected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,9 @@ class Finished:
     outcome: Literal["connected", "denied", "error", "confirm"]
     code: str | None = None
     attempt: str | None = None
+
+
+BAD_STATE = Finished(None, "error", "bad_state")
 
 
 async def begin(
@@ -124,20 +129,23 @@ async def finish(
     """The vendor sent the browser back. Stores a connection only for a live state of this very browser.
 
     ``session_owner`` is the owner of the page's session, if the browser has one: another one is refused.
-    Vendor failures are answers here, never exceptions.
+    Failures of the vendor or the database are answers here, never exceptions.
     """
     attempt = await _consume(db, state, binding)
     if attempt is None or (session_owner is not None and session_owner != attempt.owner_id):
-        return Finished(None, "error", "bad_state")
+        return BAD_STATE
     if error is not None:
         return _refused(attempt, error)
     if not code or len(code) > LONGEST_CODE:
         return Finished(attempt.return_to, "error", "no_code")
     try:
         return await _exchange_and_store(db, vendors, attempt, Secret(code), request_id)
-    except EvercgmError as failure:
+    except Exception as failure:
+        outcome = _failure_code(failure)
+        if outcome is None:
+            raise
         log.warning("connect_failed", route=attempt.route, region=attempt.region, error=type(failure).__name__)
-        return Finished(attempt.return_to, "error", _failure_code(failure))
+        return Finished(attempt.return_to, "error", outcome)
 
 
 async def _consume(db: Database, state: str | None, binding: str | None) -> Attempt | None:
@@ -157,12 +165,15 @@ def _refused(attempt: Attempt, error: str) -> Finished:
     return Finished(attempt.return_to, "error", "vendor_refused")
 
 
-def _failure_code(failure: EvercgmError) -> str:
+def _failure_code(failure: Exception) -> str | None:
+    """What to tell the browser, which has no use for a problem as JSON; None: a bug of ours."""
     if isinstance(failure, GrantRefused):
         return "code_refused"
     if isinstance(failure, OperatorMustAct):
         return "operator_must_act"
-    return "vendor_unavailable" if isinstance(failure, VendorError) else "failed"
+    if isinstance(failure, VendorError):
+        return "vendor_unavailable"
+    return "failed" if isinstance(failure, EvercgmError) or classify(failure) in PASSING else None
 
 
 async def _exchange_and_store(
@@ -174,6 +185,10 @@ async def _exchange_and_store(
     account_id = await _account_id(vendors, app, attempt.route, tokens)
     fresh = Waiting(attempt.person_id, attempt.route, attempt.region, account_id, tokens)
     async with db.as_worker() as conn:
+        await attempts.lock_person(conn, attempt.person_id)
+        if not await attempts.still_fits(conn, attempt):
+            log.info("connect_overtaken", route=attempt.route)
+            return BAD_STATE
         if await _may_be_other_account(conn, vendors, fresh):
             attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)
             log.info("connect_waits", route=attempt.route, account_known=account_id is not None)

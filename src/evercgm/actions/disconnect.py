@@ -26,7 +26,7 @@ async def disconnect(db: Database, caller: Caller, connection_id: str) -> int:
     async with db.as_worker() as conn:
         kept = await connections.delete(conn, connection_id, owned["person_id"])
         if kept is None:
-            # Somebody else was quicker with the same wish, and has written it down.
+            # Somebody else was quicker with the same wish, or has connected anew meanwhile; both are written down.
             return 0
         what = {"connection_id": connection_id, "provider": owned["provider"], "readings_kept": kept}
         await record(conn, audit.owner(caller), "disconnected", owned["person_id"], **what)

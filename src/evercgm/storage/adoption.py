@@ -13,7 +13,7 @@ PAGE = 500
 
 
 def foreign_connections(db: Database) -> AsyncIterator[Row]:
-    """All connections without ``sync_state``: id, provider, both tokens as stored, region of the metadata.
+    """All connections without ``sync_state``: id, person_id, provider, both tokens as stored, region of the metadata.
 
     Read in pages, each in its own transaction; what becomes ours meanwhile may be missing.
     """

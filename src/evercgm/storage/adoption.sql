@@ -1,6 +1,7 @@
 -- name: foreign_connections
 -- One page of the connections that are not ours, by id; tokens as they are stored.
-select c.id, c.provider::text as provider, c.access_token, c.refresh_token, c.metadata ->> 'region' as region,
+select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
+       c.metadata ->> 'region' as region,
        exists (
          select from cgm_private.erased_persons e
          where e.person_id = c.person_id and e.erased_at > c.created_at at time zone 'UTC') as erased

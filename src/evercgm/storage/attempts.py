@@ -12,18 +12,20 @@ from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("attempts.sql")
 LIFETIME_S = 600
+MOST_OF_A_PERSON = 20
 RANDOM_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt that came back: for whom, where, and the PKCE verifier."""
+    """An attempt that came back: for whom, where, since when (aware UTC), and the PKCE verifier."""
 
     person_id: str
     owner_id: str
     route: str
     region: str
     return_to: str | None
+    began_at: datetime
     verifier: Secret
 
 
@@ -72,7 +74,12 @@ async def forget_old(conn: Connection) -> None:
 async def open_attempt(
     conn: Connection, *, person_id: str, owner_id: str, route: str, region: str, return_to: str
 ) -> tuple[str, datetime]:
-    """A new attempt: its hand-over token (256 random bits) and its end (aware UTC, 10 minutes on)."""
+    """A new attempt: its hand-over token (256 random bits) and its end (aware UTC, 10 minutes on).
+
+    What is old goes, and of the person's unfinished ones all but the newest 20.
+    """
+    await forget_old(conn)
+    await conn.execute(QUERIES["forget_surplus"], {"person_id": person_id, "most": MOST_OF_A_PERSON - 1})
     token = secrets.token_urlsafe(RANDOM_BYTES)
     values = {
         "id": str(uuid.uuid4()),
@@ -127,8 +134,24 @@ async def consume(conn: Connection, vault: Vault, state: str, binding: str | Non
         route=row["provider"],
         region=row["region"],
         return_to=row["return_to"],
+        began_at=row["created_at"],
         verifier=vault.open(row["pkce_verifier"], _verifier_place(row["id"])),
     )
+
+
+async def lock_person(conn: Connection, person_id: str) -> None:
+    """Until the transaction ends nobody else stores a consent of this person, confirms one or erases them.
+
+    Taken before any row of the person's; a sync takes it never.
+    """
+    await conn.execute(QUERIES["lock_person"], {"person_id": person_id})
+
+
+async def still_fits(conn: Connection, attempt: Attempt) -> bool:
+    """Under ``lock_person``: whether what came back may be stored, whatever happened while the vendor was asked."""
+    values = {"person_id": attempt.person_id, "owner_id": attempt.owner_id, "began_at": attempt.began_at}
+    row = await (await conn.execute(QUERIES["still_fits"], values)).fetchone()
+    return bool(row and row["fits"])
 
 
 async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: Waiting) -> str:

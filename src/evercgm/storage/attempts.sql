@@ -7,7 +7,24 @@ values
 returning expires_at
 
 -- name: forget_old
-delete from cgm_private.oauth_attempts where expires_at < now()
+-- A row that somebody else has in hand is left to them: nobody waits here.
+delete from cgm_private.oauth_attempts
+where id in (
+  select a.id from cgm_private.oauth_attempts a where a.expires_at < now() for update skip locked
+)
+
+-- name: forget_surplus
+-- Of sign-ins that were begun for one person and not finished only the newest live on; what waits for a yes stays.
+delete from cgm_private.oauth_attempts
+where id in (
+  select a.id
+  from cgm_private.oauth_attempts a
+  where a.person_id = %(person_id)s
+    and a.sealed_access = ''
+  order by a.created_at desc
+  offset %(most)s
+  for update skip locked
+)
 
 -- name: look
 -- An unused hand-over, for the page that names the person.
@@ -35,12 +52,29 @@ returning id
 -- A state works once, whatever becomes of it; alive while it is young and the person still the owner's who began it.
 delete from cgm_private.oauth_attempts
 where state_hash = %(state_hash)s
-returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, binding_hash,
+returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, binding_hash, created_at,
           expires_at > now() and exists (
             select from public."Person" p
             where p.id = oauth_attempts.person_id
               and p."ownerId" = oauth_attempts.owner_id
           ) as alive
+
+-- name: lock_person
+-- One at a time stores a consent of a person, confirms one or erases them; taken before any row, and by no sync.
+select pg_advisory_xact_lock(hashtextextended('evercgm sign-in ' || %(person_id)s, 0))
+
+-- name: still_fits
+-- Asked under that lock: the person is the owner's who began it, and nobody has erased them since.
+select exists (
+         select from public."Person" p
+         where p.id = %(person_id)s
+           and p."ownerId" = %(owner_id)s
+       )
+       and not exists (
+         select from cgm_private.erased_persons e
+         where e.person_id = %(person_id)s
+           and e.erased_at > %(began_at)s
+       ) as fits
 
 -- name: forget_waiting
 -- A newer sign-in takes the place of an older one that still waits for the person's word.

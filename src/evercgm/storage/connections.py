@@ -340,7 +340,10 @@ async def blank_tokens(conn: Connection, connection_id: str, person_id: str) -> 
 
 
 async def delete(conn: Connection, connection_id: str, person_id: str) -> int | None:
-    """Delete the row; its readings stay, unlinked. Returns how many those are, None where the row is gone already."""
+    """Delete the row; its readings stay, unlinked. Returns how many those are.
+
+    None where there is nothing to delete: the row is gone already, or has new tokens since they were blanked.
+    """
     counted = await (await conn.execute(QUERIES["count_readings"], {"id": connection_id})).fetchone()
     values = {"id": connection_id, "person_id": person_id}
     gone = await (await conn.execute(QUERIES["delete_connection"], values)).fetchone()

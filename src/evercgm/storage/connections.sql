@@ -239,7 +239,10 @@ set previous_refresh_token = '', generation = generation + 1, refresh_until = nu
 where connection_id = %(id)s
 
 -- name: delete_connection
-delete from public.cgm_connections where id = %(id)s and person_id = %(person_id)s returning id
+-- Only while it holds no token: a consent that came since the tokens were blanked stays.
+delete from public.cgm_connections
+where id = %(id)s and person_id = %(person_id)s and access_token = '' and refresh_token = ''
+returning id
 
 -- name: note_seal_broken
 -- A connection at rest stays at rest.

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from evercgm.core.erasure import Erasure, HostRows, Rows
-from evercgm.storage import jobs, readings
+from evercgm.storage import attempts, jobs, readings
 from evercgm.storage.database import Connection, Row, load_queries
 
 QUERIES = load_queries("erase.sql")
@@ -48,6 +48,7 @@ async def count(conn: Connection, person_id: str, scope: Scope) -> tuple[Rows, H
 
 async def erase(conn: Connection, person_id: str, scope: Scope) -> tuple[Rows, HostRows]:
     """As the worker, in the caller's transaction: delete, and tell how much went and what stays."""
+    await attempts.lock_person(conn, person_id)
     await conn.execute(QUERIES["lock_connections"], {"person_id": person_id})
     await readings.lock_person(conn, person_id)
     values = await _values(conn, person_id, scope)
