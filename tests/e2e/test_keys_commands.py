@@ -169,6 +169,22 @@ def test_where_the_database_does_not_answer_it_cannot_tell(keys: Command) -> Non
     assert "marked-password" not in done.stderr
 
 
+async def test_where_the_database_refuses_to_be_read_it_cannot_tell_and_a_rotation_fails(
+    database: Any, keys: Command
+) -> None:
+    await filled(database)
+    run(database.admin_dsn, "revoke usage on schema cgm_private from cgm_worker")
+
+    status, rotation = keys("status", **RING), keys("rotate", **RING)
+
+    assert (status.returncode, rotation.returncode) == (2, 1)
+    assert status.stdout == ""
+    for done in (status, rotation):
+        assert (
+            done.stderr.splitlines()[-1] == "evercgm: the database does not answer or refuses (InsufficientPrivilege)"
+        )
+
+
 def test_without_a_key_it_is_said(keys: Command) -> None:
     done = keys("rotate")
 
