@@ -206,6 +206,32 @@ def test_the_deny_list_is_read_with_blanks_and_in_either_case(text: str) -> None
         read_settings({"EVERCGM_DENIED_KEYS": listed, "ENCRYPTION_KEY": BURNT.hex()})
 
 
+@pytest.mark.parametrize("leaked_host_key", [False, True])
+@pytest.mark.parametrize("listed", [OLD, OLD.upper(), f"{'00' * 32}, {OLD}"], ids=["alone", "upper case", "second"])
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [
+        ("ENCRYPTION_KEY", {"ENCRYPTION_KEY": OLD}),
+        ("ENCRYPTION_KEY", {"ENCRYPTION_KEY": base64.b64encode(bytes.fromhex(OLD)).decode()}),
+        ("ENCRYPTION_KEYS_PREVIOUS", {"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": OLD}),
+        ("EVERCGM_HOST_ENCRYPTION_KEY", {"ENCRYPTION_KEY": GOOD, "EVERCGM_HOST_ENCRYPTION_KEY": OLD}),
+        # The fingerprint became the key, and the key its fingerprint.
+        ("ENCRYPTION_KEY", {"ENCRYPTION_KEY": hashlib.sha256(bytes.fromhex(OLD)).hexdigest()}),
+    ],
+)
+def test_a_key_on_the_deny_list_in_place_of_its_fingerprint_is_refused(
+    name: str, env: Mapping[str, str], listed: str, leaked_host_key: bool
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({**env, "EVERCGM_DENIED_KEYS": listed}, leaked_host_key=leaked_host_key)
+
+    text = str(refused.value)
+    assert text.startswith(f"EVERCGM_DENIED_KEYS holds a key itself (see {name}): ")
+    assert "SHA-256" in text
+    for value in (OLD, env[name]):
+        assert value.lower() not in text.lower()
+
+
 @pytest.mark.parametrize("env", [DENIED, {}])
 def test_only_a_host_key_may_be_a_denied_one_and_only_where_that_is_said(env: Mapping[str, str]) -> None:
     given = {**env, "EVERCGM_HOST_ENCRYPTION_KEY": BURNT.hex()}

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -128,7 +128,7 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
         data_dir=Path(env.get("EVERCGM_DATA_DIR") or "~/.local/share/evercgm").expanduser(),
         public_url=public_url,
         keys=_keys(env, denied),
-        host_key=_host_key(env, frozenset() if leaked_host_key else denied),
+        host_key=_host_key(env, denied, leaked_host_key),
         denied_keys=denied,
         log_level=_log_level(env),
         dexcom=_dexcom(env),
@@ -144,7 +144,8 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
 def require_key(settings: Settings) -> tuple[bytes, ...]:
     """The key ring, primary first. Raises SettingsError where there is none."""
     if not settings.keys:
-        raise SettingsError("ENCRYPTION_KEY is not set: give 32 random bytes as 64 hex digits or base64")
+        beside = "" if settings.database_url is None else "; beside DATABASE_URL none of the data directory is used"
+        raise SettingsError(f"ENCRYPTION_KEY is not set: give 32 random bytes as 64 hex digits or base64{beside}")
     return settings.keys
 
 
@@ -160,8 +161,11 @@ def fingerprint(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def parse_key(name: str, text: str, denied: Container[bytes] = PUBLISHED_KEYS) -> bytes:
-    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or denied key."""
+def parse_key(name: str, text: str, denied: Set[bytes] = PUBLISHED_KEYS, *, leaked: bool = False) -> bytes:
+    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or denied key.
+
+    ``leaked``: a denied one is taken. A key that stands on the deny-list itself, unhashed, never is.
+    """
     text = text.strip()
     # Hex digits of another count are a key that was cut, not base64: their bytes are told, and none is taken for 32.
     try:
@@ -172,7 +176,9 @@ def parse_key(name: str, text: str, denied: Container[bytes] = PUBLISHED_KEYS) -
         raise SettingsError(f"{name} holds {len(raw)} bytes; it must be exactly 32 random bytes")
     if len(set(raw)) == 1:
         raise SettingsError(f"{name} is one byte repeated; make a random one, for example: openssl rand -hex 32")
-    if fingerprint(raw) in denied:
+    if raw in denied or any(fingerprint(listed) == raw for listed in denied):
+        raise SettingsError(f"{DENIED_KEYS} holds a key itself (see {name}): it takes the SHA-256 of its 32 bytes")
+    if fingerprint(raw) in denied and not leaked:
         raise SettingsError(f"{name} is a key that has been published or that {DENIED_KEYS} names; {_instead(name)}")
     return raw
 
@@ -230,7 +236,7 @@ def _dsn(env: Mapping[str, str], name: str) -> Secret | None:
     return Secret(text)
 
 
-def _keys(env: Mapping[str, str], denied: Container[bytes]) -> tuple[bytes, ...]:
+def _keys(env: Mapping[str, str], denied: Set[bytes]) -> tuple[bytes, ...]:
     primary = env.get("ENCRYPTION_KEY", "")
     previous = [text for text in env.get("ENCRYPTION_KEYS_PREVIOUS", "").split(",") if text.strip()]
     if not primary:
@@ -244,9 +250,9 @@ def _keys(env: Mapping[str, str], denied: Container[bytes]) -> tuple[bytes, ...]
     return tuple(keys)
 
 
-def _host_key(env: Mapping[str, str], denied: Container[bytes]) -> bytes | None:
+def _host_key(env: Mapping[str, str], denied: Set[bytes], leaked: bool) -> bytes | None:
     text = env.get(HOST_KEY)
-    return parse_key(HOST_KEY, text, denied) if text else None
+    return parse_key(HOST_KEY, text, denied, leaked=leaked) if text else None
 
 
 def _denied_keys(env: Mapping[str, str]) -> frozenset[bytes]:
