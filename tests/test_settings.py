@@ -2,8 +2,11 @@
 
 import base64
 import hashlib
+import json
+import re
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from evercgm import settings as module
 from evercgm.core.errors import SettingsError
 from evercgm.settings import parse_key, read_settings, require_host_key, require_key
 
+SETTINGS_PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 GOOD = secrets.token_hex(32)
 OLD = secrets.token_hex(32)
 BURNT = secrets.token_bytes(32)
@@ -67,8 +71,9 @@ DENIED = {"EVERCGM_DENIED_KEYS": hashlib.sha256(BURNT).hexdigest()}
         ({"EVERCGM_RETURN_ORIGINS": "javascript:1"}, "EVERCGM_RETURN_ORIGINS", "must be a URL"),
         ({"EVERCGM_ALLOWED_ORIGINS": "app.example.org"}, "EVERCGM_ALLOWED_ORIGINS", "must be a URL"),
         ({"SUPABASE_URL": "abc.supabase.co"}, "SUPABASE_URL", "must be a URL"),
-        ({"SUPABASE_URL": "https://user:x@abc.supabase.co"}, "SUPABASE_URL", "plain address"),
-        ({"SUPABASE_URL": "https://abc.supabase.co:99999"}, "SUPABASE_URL", "plain address"),
+        ({"SUPABASE_URL": "https://user:x@abc.supabase.co"}, "SUPABASE_URL", "no user"),
+        ({"SUPABASE_URL": "https://abc.supabase.co:99999"}, "SUPABASE_URL", "must be a URL"),
+        ({"SUPABASE_URL": "https://abc.süpabase.co"}, "SUPABASE_URL", "plain address"),
         ({"SUPABASE_URL": "https://abc.supabase.co/auth/v1"}, "SUPABASE_URL", "must end before /auth/v1"),
         ({"SUPABASE_URL": "http://127.0.0.1:54321"}, "SUPABASE_URL", "EVERCGM_ALLOW_SIMULATORS=1"),
         ({"SUPABASE_URL": "http://10.0.0.1", "EVERCGM_ALLOW_SIMULATORS": "1"}, "SUPABASE_URL", "https://"),
@@ -82,6 +87,97 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(env: dict[str, str], 
 
     assert name in str(caught.value)
     assert hint in str(caught.value)
+
+
+# What an operator may paste into the wrong line, and what else no reader of addresses takes.
+MISPLACED = (
+    "postgresql://u:marked-password@marked-host/marked",
+    "postgres://u:marked%zzpassword@marked-host/marked",
+    "host=marked-host dbname=marked password=marked-password",
+)
+NO_ADDRESSES = (
+    *MISPLACED,
+    "https://u:marked-password@marked-host",
+    "https://marked-user@marked-host",
+    "https://[marked-host/",
+    "https://marked\u2100host/",
+    "https://marked-host:marked/",
+    "https://marked-host:99999/",
+    "https://marked-host/?marked",
+    "https://marked-host/#marked",
+    "https://marked host/",
+    "https:///marked",
+    "marked",
+)
+PAIRS = {name: pair for pair in module.DEXCOM_CREDENTIALS.values() for name in pair}
+FREE_TEXTS = ("EVERCGM_DATA_DIR", "EVERCGM_ENVIRONMENTS", "SUPABASE_JWT_SECRET", *PAIRS)
+ADDRESSES = (
+    "EVERCGM_PUBLIC_URL",
+    "SUPABASE_URL",
+    "DEXCOM_REDIRECT_URI",
+    "EVERCGM_RETURN_ORIGINS",
+    "EVERCGM_ALLOWED_ORIGINS",
+    "EVERCGM_VENDOR_BASE_URLS",
+)
+KEYS = ("ENCRYPTION_KEY", "ENCRYPTION_KEYS_PREVIOUS", "EVERCGM_HOST_ENCRYPTION_KEY", "EVERCGM_DENIED_KEYS")
+
+
+def with_one(name: str, value: str) -> dict[str, str]:
+    """Settings that are good but for this one."""
+    beside = {"ENCRYPTION_KEY": GOOD, "EVERCGM_ALLOW_SIMULATORS": "1"}
+    beside |= {"SUPABASE_URL": "https://abc.supabase.co"} if name.startswith("SUPABASE") else {}
+    beside |= dict.fromkeys(PAIRS.get(name, ()), "registered")
+    as_json = name == "EVERCGM_VENDOR_BASE_URLS"
+    return {**beside, name: json.dumps({"dexcom": {"us": value}}) if as_json else value}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in (*FREE_TEXTS, *KEYS, "EVERCGM_LOG_LEVEL") for value in MISPLACED),
+        *((name, value) for name in ADDRESSES for value in NO_ADDRESSES if "?" not in value or "REDIRECT" not in name),
+    ],
+)
+def test_what_stands_in_the_wrong_setting_is_refused_and_never_repeated(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(with_one(name, value))
+
+    assert str(refused.value).startswith(name)
+    assert " must be " in str(refused.value) or "64 hex digits" in str(refused.value)
+    assert "marked" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", [*MISPLACED, "marked", '{"marked": 1}', '{"dexcom": ["marked"]}', '{"a": {"marked": 5}}']
+)
+def test_base_urls_that_are_no_json_of_addresses_are_not_repeated(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^EVERCGM_VENDOR_BASE_URLS must be") as refused:
+        read_settings({"EVERCGM_VENDOR_BASE_URLS": value, "EVERCGM_ALLOW_SIMULATORS": "1"})
+
+    assert "marked" not in str(refused.value)
+
+
+def test_the_end_of_a_projects_address_is_not_repeated() -> None:
+    for path in ("auth/v1", "rest/v1"):
+        with pytest.raises(SettingsError, match=f"must end before /{path}") as refused:
+            read_settings({"SUPABASE_URL": f"https://abc.supabase.co/marked/{path}/marked"})
+
+        assert "marked" not in str(refused.value)
+
+
+def test_no_setting_is_left_out_of_that_table() -> None:
+    """The three that hold a database's address are read by the driver; the switch takes nothing but 1."""
+    elsewhere = {"DATABASE_URL", "MIGRATION_DATABASE_URL", "WORKER_DATABASE_URL", "EVERCGM_ALLOW_SIMULATORS"}
+    settings = re.findall(r"^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \|", SETTINGS_PAGE.read_text(), re.MULTILINE)
+    named = {name for names in settings for name in re.findall("[A-Z_]+", names)}
+
+    assert named == elsewhere | {*FREE_TEXTS, *ADDRESSES, *KEYS, "EVERCGM_LOG_LEVEL"}
+
+
+def test_a_registered_callback_may_have_a_query() -> None:
+    callback = "https://app.example.org/back?of=cgm"
+
+    assert read_settings({"DEXCOM_REDIRECT_URI": callback}).dexcom_redirect_uri == callback
 
 
 def test_a_key_is_read_from_hex_and_from_both_kinds_of_base64() -> None:
@@ -108,6 +204,32 @@ def test_the_deny_list_is_read_with_blanks_and_in_either_case(text: str) -> None
 
     with pytest.raises(SettingsError, match="ENCRYPTION_KEY is a key"):
         read_settings({"EVERCGM_DENIED_KEYS": listed, "ENCRYPTION_KEY": BURNT.hex()})
+
+
+@pytest.mark.parametrize("leaked_host_key", [False, True])
+@pytest.mark.parametrize("listed", [OLD, OLD.upper(), f"{'00' * 32}, {OLD}"], ids=["alone", "upper case", "second"])
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [
+        ("ENCRYPTION_KEY", {"ENCRYPTION_KEY": OLD}),
+        ("ENCRYPTION_KEY", {"ENCRYPTION_KEY": base64.b64encode(bytes.fromhex(OLD)).decode()}),
+        ("ENCRYPTION_KEYS_PREVIOUS", {"ENCRYPTION_KEY": GOOD, "ENCRYPTION_KEYS_PREVIOUS": OLD}),
+        ("EVERCGM_HOST_ENCRYPTION_KEY", {"ENCRYPTION_KEY": GOOD, "EVERCGM_HOST_ENCRYPTION_KEY": OLD}),
+        # The fingerprint became the key, and the key its fingerprint.
+        ("ENCRYPTION_KEY", {"ENCRYPTION_KEY": hashlib.sha256(bytes.fromhex(OLD)).hexdigest()}),
+    ],
+)
+def test_a_key_on_the_deny_list_in_place_of_its_fingerprint_is_refused(
+    name: str, env: Mapping[str, str], listed: str, leaked_host_key: bool
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({**env, "EVERCGM_DENIED_KEYS": listed}, leaked_host_key=leaked_host_key)
+
+    text = str(refused.value)
+    assert text.startswith(f"EVERCGM_DENIED_KEYS holds a key itself (see {name}): ")
+    assert "SHA-256" in text
+    for value in (OLD, env[name]):
+        assert value.lower() not in text.lower()
 
 
 @pytest.mark.parametrize("env", [DENIED, {}])

@@ -6,10 +6,10 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from evercgm.core.errors import SettingsError
 from evercgm.core.tokens import Secret
@@ -53,6 +53,14 @@ DEXCOM_CREDENTIALS = {
     "eu": ("DEXCOM_EU_CLIENT_ID", "DEXCOM_EU_CLIENT_SECRET"),
     "jp": ("DEXCOM_JP_CLIENT_ID", "DEXCOM_JP_CLIENT_SECRET"),
 }
+# Settings that take any text, and what it must be: a database's address in one of them would be sent or shown.
+FREE_TEXTS = {
+    "EVERCGM_DATA_DIR": "a folder",
+    "EVERCGM_ENVIRONMENTS": "a file",
+    "SUPABASE_JWT_SECRET": "the project's legacy secret",
+    **{name: "as the vendor's developer page shows it" for pair in DEXCOM_CREDENTIALS.values() for name in pair},
+}
+_DATABASE_ADDRESS = re.compile(r"postgres(ql)?:/|(?<![\w-])(password|passfile|hostaddr|dbname)\s*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
     Raises SettingsError: names the setting and says what would be right.
     """
     _refuse_unknown(env)
+    _refuse_misplaced(env)
     public_url = origin_url("EVERCGM_PUBLIC_URL", env.get("EVERCGM_PUBLIC_URL") or "http://127.0.0.1:8400")
     callback = f"{public_url}/api/metabolic/cgm/dexcom/callback"
     denied = _denied_keys(env)
@@ -119,11 +128,11 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
         data_dir=Path(env.get("EVERCGM_DATA_DIR") or "~/.local/share/evercgm").expanduser(),
         public_url=public_url,
         keys=_keys(env, denied),
-        host_key=_host_key(env, frozenset() if leaked_host_key else denied),
+        host_key=_host_key(env, denied, leaked_host_key),
         denied_keys=denied,
         log_level=_log_level(env),
         dexcom=_dexcom(env),
-        dexcom_redirect_uri=env.get("DEXCOM_REDIRECT_URI") or callback,
+        dexcom_redirect_uri=_redirect_uri(env) or callback,
         vendor_base_urls=_vendor_base_urls(env, simulators),
         return_origins=_origins(env, "EVERCGM_RETURN_ORIGINS", public_url),
         allowed_origins=_origins(env, "EVERCGM_ALLOWED_ORIGINS", public_url),
@@ -135,7 +144,8 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
 def require_key(settings: Settings) -> tuple[bytes, ...]:
     """The key ring, primary first. Raises SettingsError where there is none."""
     if not settings.keys:
-        raise SettingsError("ENCRYPTION_KEY is not set: give 32 random bytes as 64 hex digits or base64")
+        beside = "" if settings.database_url is None else "; beside DATABASE_URL none of the data directory is used"
+        raise SettingsError(f"ENCRYPTION_KEY is not set: give 32 random bytes as 64 hex digits or base64{beside}")
     return settings.keys
 
 
@@ -151,8 +161,11 @@ def fingerprint(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def parse_key(name: str, text: str, denied: Container[bytes] = PUBLISHED_KEYS) -> bytes:
-    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or denied key."""
+def parse_key(name: str, text: str, denied: Set[bytes] = PUBLISHED_KEYS, *, leaked: bool = False) -> bytes:
+    """32 bytes from 64 hex digits or base64. Raises SettingsError: wrong form, length, weak or denied key.
+
+    ``leaked``: a denied one is taken. A key that stands on the deny-list itself, unhashed, never is.
+    """
     text = text.strip()
     # Hex digits of another count are a key that was cut, not base64: their bytes are told, and none is taken for 32.
     try:
@@ -163,7 +176,9 @@ def parse_key(name: str, text: str, denied: Container[bytes] = PUBLISHED_KEYS) -
         raise SettingsError(f"{name} holds {len(raw)} bytes; it must be exactly 32 random bytes")
     if len(set(raw)) == 1:
         raise SettingsError(f"{name} is one byte repeated; make a random one, for example: openssl rand -hex 32")
-    if fingerprint(raw) in denied:
+    if raw in denied or any(fingerprint(listed) == raw for listed in denied):
+        raise SettingsError(f"{DENIED_KEYS} holds a key itself (see {name}): it takes the SHA-256 of its 32 bytes")
+    if fingerprint(raw) in denied and not leaked:
         raise SettingsError(f"{name} is a key that has been published or that {DENIED_KEYS} names; {_instead(name)}")
     return raw
 
@@ -180,17 +195,36 @@ def _from_base64(text: str) -> bytes:
 
 
 def origin_url(name: str, text: str) -> str:
-    """A URL of scheme and host (a path is allowed, no query), without a slash at its end."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise SettingsError(f"{name} must be a URL such as https://cgm.example.org, not {text[:80]!r}")
+    """A URL of scheme and host (a path is allowed, no query), without a slash at its end.
+
+    Raises SettingsError without a part of ``text``: what stands in the wrong setting may be a secret.
+    """
+    parts = _parts(text)
+    if parts is None or parts.query or parts.fragment:
+        raise SettingsError(f"{name} must be a URL such as https://cgm.example.org: scheme and host, no user, no query")
     return text.rstrip("/")
+
+
+def _parts(text: str) -> SplitResult | None:
+    """The parts of a web address; None where it is none, names a user, or has a port that is none."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        return None
+    return parts if good and text.isprintable() and " " not in text else None
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:
     unknown = sorted(name for name in env if name.startswith("EVERCGM_") and name not in NAMES)
     if unknown:
         raise SettingsError(f"{unknown[0]} is no setting of evercgm; known: {', '.join(sorted(NAMES))}")
+
+
+def _refuse_misplaced(env: Mapping[str, str]) -> None:
+    for name, right in FREE_TEXTS.items():
+        if _DATABASE_ADDRESS.search(env.get(name, "")):
+            raise SettingsError(f"{name} must be {right}; the address of a database belongs into DATABASE_URL")
 
 
 def _dsn(env: Mapping[str, str], name: str) -> Secret | None:
@@ -202,7 +236,7 @@ def _dsn(env: Mapping[str, str], name: str) -> Secret | None:
     return Secret(text)
 
 
-def _keys(env: Mapping[str, str], denied: Container[bytes]) -> tuple[bytes, ...]:
+def _keys(env: Mapping[str, str], denied: Set[bytes]) -> tuple[bytes, ...]:
     primary = env.get("ENCRYPTION_KEY", "")
     previous = [text for text in env.get("ENCRYPTION_KEYS_PREVIOUS", "").split(",") if text.strip()]
     if not primary:
@@ -216,9 +250,9 @@ def _keys(env: Mapping[str, str], denied: Container[bytes]) -> tuple[bytes, ...]
     return tuple(keys)
 
 
-def _host_key(env: Mapping[str, str], denied: Container[bytes]) -> bytes | None:
+def _host_key(env: Mapping[str, str], denied: Set[bytes], leaked: bool) -> bytes | None:
     text = env.get(HOST_KEY)
-    return parse_key(HOST_KEY, text, denied) if text else None
+    return parse_key(HOST_KEY, text, denied, leaked=leaked) if text else None
 
 
 def _denied_keys(env: Mapping[str, str]) -> frozenset[bytes]:
@@ -249,6 +283,15 @@ def _dexcom(env: Mapping[str, str]) -> dict[str, Credentials]:
     return found
 
 
+def _redirect_uri(env: Mapping[str, str]) -> str | None:
+    """As it is registered, to the letter; it may have a query."""
+    name = "DEXCOM_REDIRECT_URI"
+    text = env.get(name)
+    if text and ((parts := _parts(text)) is None or parts.fragment):
+        raise SettingsError(f"{name} must be the URL of a callback as it is registered: https, host, path, no user")
+    return text
+
+
 def _supabase(env: Mapping[str, str], simulators: bool) -> SupabaseProject | None:
     url, secret = env.get("SUPABASE_URL"), env.get("SUPABASE_JWT_SECRET")
     if not url:
@@ -266,22 +309,16 @@ def _project_url(text: str, plain_http: bool) -> str:
     name = "SUPABASE_URL"
     url = origin_url(name, text)
     parts = urlsplit(url)
-    if "@" in parts.netloc or not url.isascii() or not url.isprintable() or " " in url or not _port_is_good(url):
+    if not url.isascii():
         raise SettingsError(f"{name} must be the project's plain address such as https://abc.supabase.co")
-    if "/auth/v1" in parts.path or "/rest/v1" in parts.path:
-        raise SettingsError(f"{name} must end before {parts.path}: the project's address alone")
+    for end in ("/auth/v1", "/rest/v1"):
+        if end in parts.path:
+            raise SettingsError(f"{name} must end before {end}: the project's address alone")
     if parts.scheme == "http" and not (plain_http and is_loopback(parts.hostname or "")):
         raise SettingsError(
             f"{name} must begin with https:// (http only on this machine itself, with EVERCGM_ALLOW_SIMULATORS=1)"
         )
     return parts._replace(netloc=parts.netloc.lower()).geturl()
-
-
-def _port_is_good(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
 
 
 def is_loopback(host: str) -> bool:
@@ -305,7 +342,7 @@ def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dic
             route: {region: _simulator_url(name, url) for region, url in regions.items()}
             for route, regions in parsed.items()
         }
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise SettingsError(f'{name} must be JSON such as {{"dexcom": {{"us": "http://host/path"}}}}') from None
 
 

@@ -14,11 +14,13 @@ from sealed_world import fill, fill_connection, fill_connections, pair, run
 from sync_world import World
 
 from evercgm.actions import rotate_keys
-from evercgm.actions.rotate_keys import Inventory, Kind, Rotation
+from evercgm.actions.rotate_keys import Inventory, Kind, Rotation, Step
+from evercgm.cli.keys_words import is_removable
 from evercgm.core.errors import SealBroken
+from evercgm.core.tokens import Secret
 from evercgm.storage import connections, identity, sealed
 from evercgm.storage.database import Database, open_database
-from evercgm.storage.vault import Vault, key_id
+from evercgm.storage.vault import Place, Vault, key_id
 
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
 RESEALED = {
@@ -197,6 +199,66 @@ async def test_a_row_that_is_held_to_the_end_keeps_the_old_key_needed(database: 
     assert done.resealed == {}
     assert done.left.needed[key_id(OLD)] == 2
     assert not done.left.finished
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "column"),
+    [
+        ("update public.cgm_connections set access_token = %s where id = %s", "cgm_connections", "access_token"),
+        (
+            "update cgm_private.sync_state set previous_refresh_token = %s where connection_id = %s",
+            "sync_state",
+            "previous_refresh_token",
+        ),
+        # The quarantined row takes it, whose own place it is not: it opens nowhere, but names the key.
+        (
+            """update cgm_private.quarantined_connections
+               set connection = jsonb_set(connection, '{refresh_token}', to_jsonb(%s::text)) where %s <> ''""",
+            "cgm_connections",
+            "refresh_token",
+        ),
+    ],
+    ids=["a connection", "its state", "one that was set aside"],
+)
+async def test_a_value_written_behind_the_look_keeps_its_key_needed(
+    database: Any, statement: str, table: str, column: str
+) -> None:
+    async with opened(database, NEW) as db:
+        connection_id = await fill(db, database.admin_dsn)
+    late = Vault(OLD).seal(Secret("late"), Place(table, column, connection_id))
+    steps = []
+
+    def write_at_the_end(step: Step) -> None:
+        steps.append(step)
+        if step.done == step.rows:
+            run(database.admin_dsn, statement, late, connection_id)
+
+    async with opened(database, NEW, OLD) as db:
+        found = await rotate_keys.look(db, write_at_the_end)
+
+    assert steps[-1].done == steps[-1].rows
+    assert found.places["cgm_connections.access_token"] == {Kind("ours", key_id(NEW)): 1}
+    assert found.needed[key_id(OLD)] == 1
+    assert found.unopened == 0
+    assert not found.finished
+    assert not is_removable(found, key_id(OLD))
+
+
+async def test_a_value_written_behind_the_look_under_a_key_that_we_lack_lets_no_key_be_removed(database: Any) -> None:
+    lost = Vault(secrets.token_bytes(32))
+    async with opened(database, NEW) as db:
+        connection_id = await fill(db, database.admin_dsn)
+    late = lost.seal(Secret("late"), Place("cgm_connections", "access_token", connection_id))
+
+    def write(_step: Step) -> None:
+        statement = "update public.cgm_connections set access_token = %s where id = %s"
+        run(database.admin_dsn, statement, late, connection_id)
+
+    async with opened(database, NEW, OLD) as db:
+        found = await rotate_keys.look(db, write)
+
+    assert (found.needed[key_id(OLD)], found.unopened) == (0, 1)
+    assert not is_removable(found, key_id(OLD))
 
 
 async def test_nothing_is_lost_while_a_mixed_fleet_refreshes_and_reconnects(database: Any) -> None:

@@ -91,7 +91,8 @@ def test_a_superuser_and_a_lost_database_are_told(demo: Demo, tmp_path: Path) ->
     assert (strong.returncode, lost.returncode) == (1, 1)
     assert "superuser" in checks(strong)["database"]["found"]
     assert "login-role" in checks(strong)["database"]["mend"]
-    assert "does not answer" in checks(lost)["database"]["found"]
+    assert "nothing listens there" in checks(lost)["database"]["found"]
+    assert "check the address" in checks(lost)["database"]["mend"]
     assert "marked-password" not in lost.stdout + lost.stderr
 
 

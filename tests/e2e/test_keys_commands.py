@@ -169,11 +169,49 @@ def test_where_the_database_does_not_answer_it_cannot_tell(keys: Command) -> Non
     assert "marked-password" not in done.stderr
 
 
+async def test_where_the_database_refuses_to_be_read_it_cannot_tell_and_a_rotation_fails(
+    database: Any, keys: Command
+) -> None:
+    await filled(database)
+    run(database.admin_dsn, "revoke usage on schema cgm_private from cgm_worker")
+
+    status, rotation = keys("status", **RING), keys("rotate", **RING)
+
+    assert (status.returncode, rotation.returncode) == (2, 1)
+    assert status.stdout == ""
+    for done in (status, rotation):
+        assert (
+            done.stderr.splitlines()[-1] == "evercgm: the database does not answer or refuses (InsufficientPrivilege)"
+        )
+
+
 def test_without_a_key_it_is_said(keys: Command) -> None:
     done = keys("rotate")
 
     assert done.returncode == 2
     assert "ENCRYPTION_KEY is not set" in done.stderr
+
+
+async def test_a_key_left_in_the_data_directory_opens_and_seals_nothing_beside_a_database_of_ones_own(
+    database: Any, keys: Command, tmp_path: Path
+) -> None:
+    await filled(database)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "encryption.key").write_text(OLD.hex())
+    before = run(database.admin_dsn, "select access_token, refresh_token from public.cgm_connections order by id")
+
+    started = serve(tmp_path, {"DATABASE_URL": database.service_dsn})
+    for done in (keys("status"), keys("rotate"), keys("renew", "--yes"), started):
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("evercgm: ENCRYPTION_KEY is not set")
+        assert "data directory" in done.stderr
+        assert OLD.hex() not in done.stderr
+
+    assert before == run(
+        database.admin_dsn, "select access_token, refresh_token from public.cgm_connections order by id"
+    )
+    assert json.loads(keys("status", "--json", **RING).stdout)["unopened"] == 0
 
 
 def test_a_superuser_is_refused(keys: Command, database: Any) -> None:

@@ -119,6 +119,16 @@ def test_a_denied_key_in_the_data_directory_stops_the_start_too(own_demo: Demo) 
     assert "encryption.key is a key that has been published" in refused.stderr
 
 
+def test_the_key_of_the_data_directory_on_the_deny_list_itself_stops_the_start(own_demo: Demo) -> None:
+    stored_key = (own_demo.data_dir / "encryption.key").read_text().strip()
+
+    refused = command(own_demo.data_dir, "sync", "none", EVERCGM_DENIED_KEYS=stored_key)
+
+    assert refused.returncode == 2
+    assert "EVERCGM_DENIED_KEYS holds a key itself" in refused.stderr
+    assert stored_key not in refused.stderr
+
+
 def test_doctor_tells_of_a_denied_key(tmp_path: Path) -> None:
     told = command(tmp_path, "doctor", "--json", EVERCGM_DENIED_KEYS=FINGERPRINT, ENCRYPTION_KEY=LEAKED.hex())
 

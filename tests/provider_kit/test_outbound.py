@@ -68,6 +68,21 @@ async def test_a_host_outside_the_table_is_told_nothing() -> None:
         assert (stranger.callers, vendor.callers) == (0, 1)
 
 
+@pytest.mark.parametrize("user", ["user", "user:marked-password", ":marked-password", "%20", "vendor.test%2F"])
+async def test_an_address_that_names_a_user_is_refused_though_its_host_is_in_the_table(user: str) -> None:
+    async with listening() as vendor:
+        host = vendor.address.removeprefix("http://")
+        # Even where the table itself was given with a user.
+        async with vendor_client([vendor.address, f"http://{user}@{host}"]) as http:
+            with pytest.raises(VendorChanged, match="names a user") as refused:
+                await send(http, "GET", f"http://{user}@{host}/data", headers=BEARER)
+            with pytest.raises(VendorChanged):
+                await http.get(f"http://{user}@{host}/data")
+
+        assert (vendor.callers, vendor.told) == (0, [])
+        assert "marked" not in str(refused.value)
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "vendor.test", "127.0.0.1.vendor.test", "0.0.0.0"])
 async def test_without_tls_nothing_leaves_this_machine_though_the_table_says_so(host: str) -> None:
     async with vendor_client([f"http://{host}"]) as http:

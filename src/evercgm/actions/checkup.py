@@ -60,9 +60,9 @@ async def check_database(dsn: str) -> Check:
 def _mend_database(text: str) -> str:
     if "not migrated" in text:
         return "evercgm db migrate"
-    if "does not answer" in text:
-        return "check the address in DATABASE_URL and that PostgreSQL runs: psql \"$DATABASE_URL\" -c 'select 1'"
-    return 'evercgm db login-role | psql "$MIGRATION_DATABASE_URL", then use that role in DATABASE_URL'
+    if "login-role" in text:
+        return 'evercgm db login-role | psql "$MIGRATION_DATABASE_URL", then use that role in DATABASE_URL'
+    return "check the address in DATABASE_URL and that PostgreSQL runs: psql \"$DATABASE_URL\" -c 'select 1'"
 
 
 async def check_inside(db: Database, settings: Settings) -> list[Check]:

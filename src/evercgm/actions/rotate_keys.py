@@ -33,7 +33,8 @@ class Kind:
 class Inventory:
     """What was found: how many values of each kind, by place; ``ring`` by key id, the primary first.
 
-    ``needed``: how many values each key of the ring opens. ``unopened``: values of ours that do not open.
+    ``needed``: how many values each key of the ring opens; ``unopened``: values of ours that do not open. Both with
+    those that were written behind the walk, which are in no place.
     """
 
     ring: tuple[str, ...]
@@ -71,11 +72,16 @@ def _unwatched(_step: Step) -> None:
 
 
 async def look(db: Database, watch: Watch = _unwatched) -> Inventory:
-    """Open every stored value once, page by page; changes nothing."""
+    """Open every stored value once, page by page; changes nothing.
+
+    Then ask once more, at one moment, which keys all values name: a row that is written after the walk has passed it
+    must not let its key be called removable.
+    """
     seen = _Look(db.vault)
     await _walk(db, STORES, watch, seen.visit)
-    needed = {name: sum(kinds[Kind("ours", name)] for kinds in seen.places.values()) for name in db.vault.key_ids}
-    return Inventory(db.vault.key_ids, seen.places, needed, seen.unopened)
+    async with db.as_worker() as conn:
+        seen.add_late(await sealed.named_everywhere(conn))
+    return Inventory(db.vault.key_ids, seen.places, seen.needed, seen.unopened)
 
 
 async def rotate(db: Database, watch: Watch = _unwatched) -> Rotation:
@@ -130,7 +136,10 @@ class _Look:
     def __init__(self, vault: Vault):
         self._vault = vault
         self.places = {store.label(column): Counter[Kind]() for store in STORES for column in store.columns}
+        self.needed = dict.fromkeys(vault.key_ids, 0)
         self.unopened = 0
+        # As the last question counts: by owner and the key that is named.
+        self._named = Counter[tuple[bool, str | None]]()
 
     async def visit(self, _conn: Connection, store: Store, rows: list[Row]) -> None:
         """One page."""
@@ -138,7 +147,20 @@ class _Look:
             for column in store.columns:
                 kind = _kind(self._vault, row[column], store.place(column, row["id"]))
                 self.places[store.label(column)][kind] += 1
-                self.unopened += store.ours and kind.form not in ("ours", "empty")
+                if kind.form != "empty":
+                    self._named[store.ours, kind.key_id] += 1
+                    self._count(store.ours, kind.key_id if kind.form == "ours" else None, 1)
+
+    def add_late(self, named: Mapping[tuple[bool, str | None], int]) -> None:
+        """Count what the walk has not seen; what it saw and is no longer there stays counted."""
+        for (ours, name), count in named.items():
+            self._count(ours, name, max(0, count - self._named[ours, name]))
+
+    def _count(self, ours: bool, opened_by: str | None, count: int) -> None:
+        if opened_by in self.needed:
+            self.needed[opened_by] += count
+        elif ours:
+            self.unopened += count
 
 
 def _kind(vault: Vault, stored: str, place: Place) -> Kind:

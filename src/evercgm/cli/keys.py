@@ -12,6 +12,7 @@ import typer
 from evercgm.actions import rotate_keys as action
 from evercgm.actions.renew_tokens import renew_all
 from evercgm.actions.rotate_keys import Rotation, Step, Watch
+from evercgm.cli.failures import CANNOT_TELL, tell
 from evercgm.cli.keys_leaked import rekey_leaked
 from evercgm.cli.keys_words import as_json, tell_inventory, tell_keys, tell_renewal, tell_rotation
 from evercgm.cli.progress_bar import progress_bar
@@ -22,7 +23,6 @@ from evercgm.logs import set_up_logs
 from evercgm.runtime import make_vault
 from evercgm.settings import KEY_BYTES
 from evercgm.storage.database import Database, open_database
-from evercgm.storage.database_errors import classify
 from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.storage.vault import Vault, key_id
 
@@ -50,11 +50,8 @@ def status(json_wanted: Json = False) -> None:
     """Open every stored secret once and count, by place, form and key. Exit codes: 0, 1 some do not open, 2 unknown."""
     try:
         found = _with_database(action.look)
-    except Exception as failure:
-        if classify(failure) is None:
-            raise
-        sys.stderr.write(f"evercgm: cannot tell: the database does not answer or refuses ({type(failure).__name__})\n")
-        raise typer.Exit(2) from None
+    except Exception as failure:  # noqa: BLE001 - a door: what is not known is no failure of the keys
+        raise typer.Exit(tell(failure, without_database=CANNOT_TELL)) from None
     if json_wanted:
         typer.echo(json.dumps(as_json(found)))
     else:

@@ -1,4 +1,4 @@
-"""The command ``evercgm``: its groups, and one place that turns what went wrong into one line and an exit code."""
+"""The command ``evercgm``: its groups; whatever goes wrong in one ends here, as one line and an exit code."""
 
 import re
 import sys
@@ -11,14 +11,13 @@ from evercgm.cli.db import db_app
 from evercgm.cli.demo import demo
 from evercgm.cli.doctor import doctor
 from evercgm.cli.erase import erase
+from evercgm.cli.failures import tell
 from evercgm.cli.keys import keys_app
 from evercgm.cli.person import person_app, sign_in
 from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
 from evercgm.cli.sync import sync
-from evercgm.core.errors import BadInput, EvercgmError, SettingsError
-from evercgm.storage.database_errors import classify
-from evercgm.storage.postgres_binaries import EmbeddedError
+from evercgm.core.errors import SettingsError
 
 app = typer.Typer(
     name="evercgm",
@@ -63,15 +62,8 @@ def main() -> None:
     try:
         refuse_addresses(sys.argv[1:])
         app()
-    except EvercgmError as failure:
-        sys.stderr.write(f"evercgm: {failure}\n")
-        bad_use = isinstance(failure, SettingsError | BadInput | EmbeddedError)
-        raise SystemExit(2 if bad_use else 1) from None
-    except Exception as failure:
-        if classify(failure) is None:
-            raise
-        sys.stderr.write(f"evercgm: the database does not answer or refuses ({type(failure).__name__})\n")
-        raise SystemExit(1) from None
+    except Exception as failure:  # noqa: BLE001 - a door
+        raise SystemExit(tell(failure)) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -33,7 +33,10 @@ class Databases:
 def find_settings(
     env: Mapping[str, str] | None = None, *, simulators: bool = False, leaked_host_key: bool = False
 ) -> Settings:
-    """The settings; those of a demo that runs in the data directory, and its key, where none are set."""
+    """The settings; those of a demo that runs in the data directory, and its key, where none are set.
+
+    That key belongs to the embedded database: beside DATABASE_URL it seals and opens nothing.
+    """
     given = dict(os.environ) if env is None else dict(env)
     settings = read_settings(given, simulators=simulators, leaked_host_key=leaked_host_key)
     beside = settings.data_dir / DEMO_ENVIRONMENT
@@ -41,7 +44,7 @@ def find_settings(
         both = {**json.loads(beside.read_text()), **given}
         settings = read_settings(both, simulators=True, leaked_host_key=leaked_host_key)
     stored = settings.data_dir / KEY_FILE
-    if not settings.keys and stored.is_file():
+    if settings.database_url is None and not settings.keys and stored.is_file():
         key = parse_key(str(stored), stored.read_text(), settings.denied_keys)
         settings = replace(settings, keys=(key,))
     return settings

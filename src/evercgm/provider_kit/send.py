@@ -32,6 +32,7 @@ _UNREADABLE = "an answer that is not the JSON we know"
 _TOO_DEEP = "the answer is nested more deeply than we accept"
 _NO_ANSWER = "the vendor's cloud did not answer"
 _OUTSIDE = "a request to a host that is not in the table of the providers"
+_NAMES_A_USER = "a request to an address that names a user: no vendor's does"
 
 T = TypeVar("T")
 # 30 days of one reading a minute with all their fields are 750,000 values.
@@ -53,7 +54,7 @@ class Answer:
 
 
 class _HostTable(httpx2.AsyncBaseTransport):
-    """Lets a request out only to an origin of the table, and without TLS only to this machine itself."""
+    """Lets a request out only to an origin of the table, as nobody, and without TLS only to this machine itself."""
 
     def __init__(self, base_urls: Iterable[str]):
         self._origins = frozenset(_origin(httpx2.URL(url)) for url in base_urls)
@@ -61,6 +62,10 @@ class _HostTable(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
+        if url.userinfo:
+            # The library would send it on as a password of its own.
+            log.error("request_that_names_a_user", host=url.host)
+            raise VendorChanged(_NAMES_A_USER)
         if _origin(url) not in self._origins or not (url.scheme == "https" or is_loopback(url.host)):
             log.error("request_outside_the_host_table", host=url.host)
             raise VendorChanged(_OUTSIDE)

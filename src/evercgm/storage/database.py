@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from evercgm.storage.address import parts_of
 from evercgm.storage.vault import Vault
 
 Row = dict[str, Any]
@@ -60,7 +61,11 @@ async def become_worker(conn: Connection) -> None:
 
 @asynccontextmanager
 async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIterator[Database]:
-    """Open a pool for a DSN. No prepared statements, so that a transaction pooler may sit between."""
+    """Open a pool for a DSN. No prepared statements, so that a transaction pooler may sit between.
+
+    Raises SettingsError where the DSN cannot be read, and the driver's OperationalError where nobody answers.
+    """
+    parts_of(dsn, "DATABASE_URL")
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         dsn,
         min_size=1,

@@ -3,12 +3,12 @@
 import uuid
 from dataclasses import dataclass
 
-import psycopg
 from psycopg.rows import dict_row
 
 from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import BadInput
 from evercgm.storage import audit
+from evercgm.storage.address import connect
 from evercgm.storage.database import Connection, load_queries
 
 QUERIES = load_queries("persons.sql")
@@ -25,7 +25,7 @@ class Person:
 
 
 async def _connect(dsn: str) -> Connection:
-    return await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row)
+    return await connect(dsn, "MIGRATION_DATABASE_URL", row_factory=dict_row)
 
 
 async def add_person(dsn: str, owner_id: str, label: str) -> Person:

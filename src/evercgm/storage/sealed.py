@@ -87,5 +87,10 @@ async def reseal(conn: Connection, store: Store, changes: Sequence[Change]) -> s
 
 async def named_keys(conn: Connection) -> dict[str | None, int]:
     """How many values of ours name each key id, without opening any; None: they name no key."""
+    return {key_id: count for (ours, key_id), count in (await named_everywhere(conn)).items() if ours}
+
+
+async def named_everywhere(conn: Connection) -> dict[tuple[bool, str | None], int]:
+    """The same over every store, at one moment; the first of each pair says whether the store is ours."""
     rows = await (await conn.execute(QUERIES["named_keys"])).fetchall()
-    return {row["key_id"]: row["sealed"] for row in rows if row["ours"]}
+    return {(row["ours"], row["key_id"]): row["sealed"] for row in rows}

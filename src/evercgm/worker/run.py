@@ -17,6 +17,7 @@ from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.runtime import Runtime
 from evercgm.storage import connections, jobs, runs
+from evercgm.storage.address import connect
 from evercgm.worker.schedule import enqueue_due
 
 log = get_logger(__name__)
@@ -62,9 +63,8 @@ async def work(runtime: Runtime, dsn: Secret, stop: asyncio.Event, pace: Pace) -
 
 @asynccontextmanager
 async def _connection(dsn: Secret) -> AsyncIterator[Any]:
-    async with await psycopg.AsyncConnection.connect(
-        dsn.reveal(), autocommit=True, options=BECOME_WORKER, application_name="evercgm worker"
-    ) as conn:
+    options = {"autocommit": True, "options": BECOME_WORKER, "application_name": "evercgm worker"}
+    async with await connect(dsn.reveal(), "WORKER_DATABASE_URL (or DATABASE_URL)", **options) as conn:
         yield conn
 
 

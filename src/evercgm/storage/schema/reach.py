@@ -1,7 +1,6 @@
 """Opens the database for a command, and says in words why not; a DSN, a host or a password is never repeated."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,35 +10,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from evercgm.core.errors import EvercgmError, SettingsError
+from evercgm.storage.address import PATIENCE_S, connect
 from evercgm.storage.database import load_queries
 from evercgm.storage.schema.told import as_line, is_ours, may_be_told, place_of
 
 QUERIES = load_queries("schema/reach.sql")
-PATIENCE_S = 10
 _ROUNDS = 5
 # The driver reads times in this style only, and our SQL means what it says in these ways only, whatever the role's are.
 _WAYS = "set datestyle = 'ISO, MDY'; set standard_conforming_strings = on; set quote_all_identifiers = off"
-# What libpq says, in words for people. The rest of its text may hold hosts and users.
-_CAUSES = (
-    (r"password authentication failed|no password supplied", "the role's name or its password is refused"),
-    (r'database ".*" does not exist', "there is no database of that name on the server"),
-    (r'role ".*" does not exist', "there is no role of that name on the server"),
-    (r"Tenant or user not found", "the pooler does not know this user (Supabase: it is postgres.PROJECT there)"),
-    (r"permission denied for database", "this role may not connect to this database"),
-    (r"the database system is", "the server is starting or stopping: try again"),
-    (r"Network is unreachable|No route to host",
-     "its network cannot be reached from here (Supabase's direct address needs IPv6; its session pooler does not)"),
-    (r"no pg_hba.conf entry", "the server does not let this role in from here (pg_hba.conf)"),
-    (r"Connection refused", "nothing listens there (connection refused)"),
-    (r"invalid integer value|invalid .* value:", "this is no PostgreSQL URL: a part of it has no such value"),
-    (r"could not translate host name|failed to resolve host|Name or service not known",
-     "the name of the host is not known"),
-    (r"timeout|timed out", "no answer in time"),
-    (r"(unexpected|invalid) response|but received|lost synchronization|server closed the connection",
-     "what answers there is no PostgreSQL"),
-    (r"SSL|certificate", "the encrypted connection failed (TLS)"),
-    (r"too many (clients|connections)", "the server has no connection left"),
-)  # fmt: skip
 
 
 class DatabaseFailed(EvercgmError):
@@ -52,15 +30,8 @@ async def reached(dsn: str, setting: str) -> AsyncIterator[AsyncConnection[Any]]
 
     A failure of the database that is not caught inside becomes DatabaseFailed.
     """
-    try:
-        connection = await AsyncConnection.connect(
-            dsn, autocommit=True, connect_timeout=PATIENCE_S, prepare_threshold=None, application_name="evercgm"
-        )
-    except psycopg.ProgrammingError:
-        raise SettingsError(f"{setting}: this is no PostgreSQL URL, expected postgresql://…") from None
-    except (psycopg.Error, OSError) as failure:
-        raise SettingsError(f"{setting}: {_cause(failure)}") from None
-    async with connection:
+    options = {"autocommit": True, "prepare_threshold": None, "application_name": "evercgm"}
+    async with await connect(dsn, setting, **options) as connection:
         try:
             await connection.execute(_WAYS)
             yield connection
@@ -86,14 +57,6 @@ def refusal(failure: psycopg.Error) -> str:
     if isinstance(failure, psycopg.OperationalError):
         return "the connection to the database was lost"
     return f"the database could not be used ({type(failure).__name__})"
-
-
-def _cause(failure: Exception) -> str:
-    text = str(failure)
-    for pattern, words in _CAUSES:
-        if re.search(pattern, text, re.IGNORECASE):
-            return words
-    return f"the database does not answer ({type(failure).__name__})"
 
 
 @asynccontextmanager

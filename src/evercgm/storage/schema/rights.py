@@ -7,10 +7,10 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from evercgm.core.errors import SettingsError
+from evercgm.storage.address import connect
 from evercgm.storage.database import load_queries
 
 QUERIES = load_queries("schema/rights.sql")
-PATIENCE_S = 10
 
 
 async def refuse_too_much(dsn: str, setting: str = "DATABASE_URL") -> None:
@@ -20,11 +20,11 @@ async def refuse_too_much(dsn: str, setting: str = "DATABASE_URL") -> None:
     over other memberships. What counts is who logs in: a role set by the DSN's options can be laid down.
     """
     try:
-        async with await AsyncConnection.connect(dsn, connect_timeout=PATIENCE_S, prepare_threshold=None) as conn:
+        async with await connect(dsn, setting, prepare_threshold=None) as conn:
             row = await (await conn.cursor(row_factory=dict_row).execute(QUERIES["session"].encode())).fetchone()
             excess = await excess_of(conn, row["role"]) if row else []
     except psycopg.Error as failure:
-        raise SettingsError(f"{setting}: the database does not answer ({type(failure).__name__})") from None
+        raise SettingsError(f"{setting}: the database does not answer or refuses ({type(failure).__name__})") from None
     if row is None:
         raise SettingsError(f"{setting}: its role is not known to the database")
     if excess:

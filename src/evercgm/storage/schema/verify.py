@@ -7,9 +7,10 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
+from evercgm.core.errors import SettingsError
+from evercgm.storage.address import parts_of
 from evercgm.storage.database import load_queries
 from evercgm.storage.schema.catalog import read_history, read_snapshot, reading
 from evercgm.storage.schema.reach import reached
@@ -66,8 +67,8 @@ async def verify_at(dsn: str, setting: str, wish: Wish) -> list[Check]:
 def role_of(dsn: str) -> str | None:
     """Who an address logs in as, where it says so."""
     try:
-        role = conninfo_to_dict(dsn).get("user")
-    except psycopg.ProgrammingError:
+        role = parts_of(dsn, "DATABASE_URL").get("user")
+    except SettingsError:
         return None
     return None if role is None else str(role)
 
