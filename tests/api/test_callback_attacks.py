@@ -124,6 +124,21 @@ async def test_a_state_that_is_not_the_very_one_connects_nothing_and_leaves_the_
     assert outcome_of(true) == ("connected", None)
 
 
+@pytest.mark.parametrize("query", ["", "error=access_denied", "state=another&code=c", "state={state}&state=x&code=c"])
+async def test_a_callback_that_belongs_to_no_sign_in_leaves_the_one_of_this_browser_as_it_is(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, vendor: CountingVendor, ada: Owner, query: str
+) -> None:
+    state = state_of(await browser.post(await begin(client, ada)))
+
+    stray = await browser.get(f"{CALLBACK}?{query.format(state=state)}")
+    true = await browser.get(CALLBACK, params={"state": state, "code": "c"})
+
+    assert (outcome_of(stray), outcome_of(true)) == (BAD_STATE, ("connected", None))
+    assert "set-cookie" not in stray.headers
+    assert COOKIE not in browser.cookies
+    assert vendor.codes == ["c"]
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [
