@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from evercgm.actions.watching import unwatched
 from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import SealBroken
 from evercgm.storage import audit, sealed
@@ -66,11 +67,7 @@ class Step:
 Watch = Callable[[Step], None]
 
 
-def _unwatched(_step: Step) -> None:
-    """Nobody looks on."""
-
-
-async def look(db: Database, watch: Watch = _unwatched) -> Inventory:
+async def look(db: Database, watch: Watch = unwatched) -> Inventory:
     """Open every stored value once, page by page; changes nothing."""
     seen = _Look(db.vault)
     await _walk(db, STORES, watch, seen.visit)
@@ -78,7 +75,7 @@ async def look(db: Database, watch: Watch = _unwatched) -> Inventory:
     return Inventory(db.vault.key_ids, seen.places, needed, seen.unopened)
 
 
-async def rotate(db: Database, watch: Watch = _unwatched) -> Rotation:
+async def rotate(db: Database, watch: Watch = unwatched) -> Rotation:
     """Seal everything anew that another key of the ring opens, then look at it all.
 
     A run that was cut off, or a second one beside it, does no harm: each batch looks for what is not yet done.

@@ -10,6 +10,7 @@ import httpx2
 
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
+from evercgm.actions.watching import unwatched
 from evercgm.actions.windows import Step, hides_readings, is_complete, is_empty, none_readable, plan
 from evercgm.core import sync as schedule
 from evercgm.core.audit import SERVICE, Action
@@ -73,10 +74,6 @@ class _Sync:
 Watch = Callable[[Progress], None]
 
 
-def _unwatched(_progress: Progress) -> None:
-    """Nobody looks on."""
-
-
 async def sync_connection(
     db: Database,
     vendors: Vendors,
@@ -85,7 +82,7 @@ async def sync_connection(
     trigger: Trigger,
     job_id: int | None = None,
     window: tuple[datetime | None, datetime | None] = (None, None),
-    watch: Watch = _unwatched,
+    watch: Watch = unwatched,
     clock: Clock = utc_now,
 ) -> Result | None:
     """Bring a connection up to date, or read the asked ``window`` (aware UTC) again. None where it is gone.
