@@ -1,6 +1,7 @@
 """House rules that no library checks, and that those which one checks can be broken."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,17 @@ def test_nothing_under_api_acts_as_the_worker() -> None:
     ]
 
     assert calls == []
+
+
+def test_only_one_file_of_queries_writes_to_the_record_of_deeds() -> None:
+    writes = [
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*")
+        if path.suffix in (".py", ".sql")
+        and re.search(r"(?i)(into|update)\s+cgm_private\.audit_events", path.read_text())
+    ]
+
+    assert writes == ["storage/audit.sql"]
 
 
 def test_no_file_grows_beyond_what_a_reader_holds() -> None:

@@ -137,6 +137,21 @@ def test_a_clock_that_is_off_is_told(seconds: int, status: str) -> None:
     assert status == checkup.check_clock(now, now + timedelta(seconds=seconds), now).status
 
 
+@pytest.mark.parametrize("off", [timedelta(hours=-3), timedelta(hours=3), timedelta(days=400)])
+async def test_a_clock_that_is_off_expires_nobody_and_leaves_no_harm(world: World, off: timedelta) -> None:
+    connection_id = await world.connect()
+    await world.sync(connection_id)
+
+    for _ in range(3):
+        await world.sync(connection_id, clock=lambda: datetime.now(UTC) + off)
+        assert world.status(connection_id)[0] in ("connected", "error")
+        world.sql("update cgm_private.sync_state set next_sync_at = now() where connection_id = %s", connection_id)
+    await world.sync(connection_id)
+
+    assert world.status(connection_id) == ("connected", None)
+    assert world.reuses() == 0
+
+
 @pytest.mark.parametrize(("pending", "status"), [([], "ok"), (["20261124000004"], "fail"), (None, "unknown")])
 def test_missing_migrations_are_told(pending: list[str] | None, status: str) -> None:
     assert status == checkup.check_migrations(pending).status

@@ -19,10 +19,9 @@ from test_connect import BEGIN, CALLBACK, begin, connections_of, outcome_of, sig
 
 from evercgm.api.app import create_app
 from evercgm.core.tokens import Secret, Tokens
-from evercgm.provider_kit.send import vendor_client
-from evercgm.provider_kit.vendors import Vendors
+from evercgm.provider_kit.vendors import open_vendors
 from evercgm.providers import PROVIDERS
-from evercgm.runtime import Runtime, host_table, vendor_apps
+from evercgm.runtime import Runtime, vendor_apps
 
 BAD_STATE = ("error", "bad_state")
 COOKIE = "evercgm_binding"
@@ -123,6 +122,21 @@ async def test_a_state_that_is_not_the_very_one_connects_nothing_and_leaves_the_
     assert (vendor.codes, await connections_of(client, ada)) == ([], [])
     true = await client.get(CALLBACK, params={"state": browser.state, "code": "c"}, headers=browser.cookie)
     assert outcome_of(true) == ("connected", None)
+
+
+@pytest.mark.parametrize("query", ["", "error=access_denied", "state=another&code=c", "state={state}&state=x&code=c"])
+async def test_a_callback_that_belongs_to_no_sign_in_leaves_the_one_of_this_browser_as_it_is(
+    client: httpx2.AsyncClient, browser: httpx2.AsyncClient, vendor: CountingVendor, ada: Owner, query: str
+) -> None:
+    state = state_of(await browser.post(await begin(client, ada)))
+
+    stray = await browser.get(f"{CALLBACK}?{query.format(state=state)}")
+    true = await browser.get(CALLBACK, params={"state": state, "code": "c"})
+
+    assert (outcome_of(stray), outcome_of(true)) == (BAD_STATE, ("connected", None))
+    assert "set-cookie" not in stray.headers
+    assert COOKIE not in browser.cookies
+    assert vendor.codes == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -253,8 +267,7 @@ async def two_regions(runtime: Runtime) -> AsyncIterator[TwoRegions]:
             DEXCOM_CLIENT_ID="us-client", DEXCOM_CLIENT_SECRET="marked-us-secret",
             DEXCOM_EU_CLIENT_ID="eu-client", DEXCOM_EU_CLIENT_SECRET="marked-eu-secret",
         )  # fmt: skip
-        async with vendor_client(host_table(settings)) as http:
-            vendors = Vendors(http, PROVIDERS, vendor_apps(settings))
+        async with open_vendors(PROVIDERS, vendor_apps(settings)) as vendors:
             app = create_app(replace(runtime, settings=settings, vendors=vendors))
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
                 yield TwoRegions(client, hosts)

@@ -6,7 +6,7 @@ import httpx2
 import psycopg
 import pytest
 from api_world import BASE, Owner, Run
-from openapi_walk import Document, Operation, body_schemas, call_of, operations
+from openapi_walk import Document, Operation, body_schemas, call_of, operations, resolved
 from test_foreign_ids import belongings, everything_of
 
 PLANTED: dict[str, Any] = {
@@ -53,6 +53,33 @@ async def planted(
 async def document(client: httpx2.AsyncClient) -> Document:
     found: Document = (await client.get("/openapi.json")).json()
     return found
+
+
+def is_bounded(document: Document, schema: dict[str, Any]) -> bool:
+    """Whether there is an end to what fits it."""
+    schema = dict(resolved(document, schema))
+    choices = schema.get("anyOf", [])
+    if choices:
+        return all(is_bounded(document, one) for one in choices)
+    if {"enum", "const"} & set(schema) or schema.get("type") in ("null", "boolean"):
+        return True
+    if schema.get("type") in ("integer", "number"):
+        return {"minimum", "maximum"} <= set(schema)
+    # A pattern with an end, or a time: those have forms of their own.
+    ended = str(schema.get("pattern", "")).endswith("}$") or schema.get("format") == "date-time"
+    return schema.get("type") == "string" and ("maxLength" in schema or ended)
+
+
+async def test_every_parameter_and_every_field_has_a_bound(document: Document) -> None:
+    unbounded = [
+        f"{operation.label} {field.name}"
+        for operation in operations(document)
+        for field in operation.fields
+        if not is_bounded(document, dict(field.schema))
+    ]
+
+    assert unbounded == []
+    assert not is_bounded(document, {"anyOf": [{"type": "string"}, {"type": "null"}]})
 
 
 async def test_a_field_that_nobody_may_set_is_refused_by_name_in_every_body(

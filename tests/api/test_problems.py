@@ -38,6 +38,7 @@ def _all_errors(kind: type[errors.EvercgmError]) -> Iterator[type[errors.Evercgm
 EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.VendorDenied: errors.VendorDenied("marked", expired_token=True),
     errors.SyncTooSoon: errors.SyncTooSoon(17),
+    errors.TooOften: errors.TooOften(17),
     errors.BadInput: errors.BadInput("field", "what would be right"),
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
 }

@@ -1,6 +1,7 @@
 """A sign-in link works once, by a click; a session is a cookie that only our own page may use for changes."""
 
 import asyncio
+import hashlib
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +48,16 @@ async def test_of_many_clicks_at_once_one_wins(runtime: Runtime, ada: Owner) -> 
 
     assert sum(isinstance(result, str) for result in results) == 1
     assert sum(isinstance(result, NotYours) for result in results) == 7
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(14, 303), (15, 404)])
+async def test_a_link_lasts_fifteen_minutes(
+    browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner, admin: Run, minutes: int, status: int
+) -> None:
+    token = await sign_in_link(runtime.db, ada.owner_id)
+    await admin("update cgm_private.sign_in_links set expires_at = expires_at - make_interval(mins => %s)", (minutes,))
+
+    assert (await browser.post(f"/sign-in/{token}")).status_code == status
 
 
 async def test_an_old_link_is_refused(browser: httpx2.AsyncClient, runtime: Runtime, ada: Owner, admin: Run) -> None:
@@ -134,3 +145,19 @@ async def test_no_token_stands_in_the_database(runtime: Runtime, database: Any) 
 
     for secret in (link, session, link.encode().hex(), session.encode().hex(), "PRIVATE KEY"):
         assert secret not in found
+
+
+async def test_links_and_sessions_are_stored_as_their_hash_and_the_signing_key_is_sealed(
+    runtime: Runtime, database: Any
+) -> None:
+    link = await sign_in_link(runtime.db, str(uuid4()))
+    session = await use_link(runtime.db, link)
+
+    async with await psycopg.AsyncConnection.connect(database.admin_dsn) as conn:
+        hashes = await (await conn.execute(
+            b"select (select token_hash from cgm_private.sign_in_links), (select token_hash from cgm_private.sessions)"
+        )).fetchone()  # fmt: skip
+        keys = await (await conn.execute(b"select sealed_private from cgm_private.signing_keys")).fetchall()
+
+    assert hashes == tuple(hashlib.sha256(token.encode()).digest() for token in (link, session))
+    assert [key.split(".")[0] for (key,) in keys] == ["v1"]

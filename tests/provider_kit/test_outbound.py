@@ -1,7 +1,8 @@
 """What leaves for the network goes to the host table, over verified TLS, and nowhere else; seen at real listeners."""
 
-import ast
+import json
 import ssl
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,11 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from listener import listening
+from ways_out import ways_out
 
 from evercgm.core.errors import SettingsError, VendorChanged, VendorTryLater
 from evercgm.provider_kit.send import send, vendor_client
+from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
-from evercgm.runtime import host_table, vendor_apps
+from evercgm.runtime import key_server_client, vendor_apps
 from evercgm.settings import read_settings
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "evercgm"
@@ -132,20 +135,25 @@ CREDENTIALS = {
 }
 
 
-def test_the_table_holds_the_regions_that_are_set_up_and_the_project_and_no_other_host() -> None:
-    assert host_table(read_settings({})) == []
-    assert sorted(host_table(read_settings({**CREDENTIALS, "SUPABASE_URL": "https://abc.supabase.co"}))) == [
-        "https://abc.supabase.co",
-        "https://api.dexcom.com",
-        "https://api.dexcom.eu",
-        "https://sandbox-api.dexcom.com",
-    ]
+def vendors_of(**env: str) -> AbstractAsyncContextManager[Vendors]:
+    return open_vendors(PROVIDERS, vendor_apps(read_settings({**CREDENTIALS, **env}, simulators=True)))
 
 
-def test_beside_simulators_no_vendors_own_host_is_in_the_table() -> None:
+async def test_only_the_regions_that_are_set_up_have_a_client() -> None:
+    async with vendors_of() as vendors:
+        assert sorted(vendors.clients) == [("dexcom", "eu"), ("dexcom", "sandbox"), ("dexcom", "us")]
+    async with open_vendors(PROVIDERS, vendor_apps(read_settings({}))) as vendors:
+        assert vendors.clients == {}
+
+
+async def test_beside_simulators_no_client_reaches_a_vendors_own_host() -> None:
     simulator = {"EVERCGM_VENDOR_BASE_URLS": '{"dexcom": {"us": "http://127.0.0.1:8401/dexcom"}}'}
 
-    assert host_table(read_settings({**CREDENTIALS, **simulator}, simulators=True)) == ["http://127.0.0.1:8401/dexcom"]
+    async with vendors_of(**simulator) as vendors:
+        assert list(vendors.clients) == [("dexcom", "us")]
+        for region in PROVIDERS["dexcom"].regions.values():
+            with pytest.raises(VendorChanged, match="host"):
+                await send(vendors.client("dexcom", "us"), "GET", f"{region.base_url}/data", headers=BEARER)
     with pytest.raises(SettingsError, match="EVERCGM_ALLOW_SIMULATORS"):
         read_settings({**CREDENTIALS, **simulator})
 
@@ -165,6 +173,44 @@ def test_every_region_of_every_provider_is_reached_by_tls() -> None:
     assert [host for host in hosts if not host.startswith("https://")] == []
 
 
+async def test_the_client_of_a_region_sends_nothing_to_the_host_of_another() -> None:
+    async with listening() as us, listening() as eu:
+        hosts = {"us": us, "eu": eu}
+        base_urls = json.dumps({"dexcom": {region: host.address for region, host in hosts.items()}})
+        async with vendors_of(EVERCGM_VENDOR_BASE_URLS=base_urls) as vendors:
+            for region, other in (("us", eu), ("eu", us)):
+                http, app = vendors.client("dexcom", region), vendors.app("dexcom", region)
+                form = {"client_secret": app.client_secret.reveal()}
+                with pytest.raises(VendorChanged, match="host"):
+                    await send(http, "POST", f"{other.address}/v3/oauth2/token", headers=BEARER, form=form)
+                assert (await send(http, "POST", f"{app.base_url}/v3/oauth2/token", form=form)).body == b"ok"
+
+        assert [(region, host.callers) for region, host in hosts.items()] == [("us", 1), ("eu", 1)]
+        assert (b"us-secret" in us.told[0], b"eu-secret" in eu.told[0]) == (True, True)
+
+
+async def test_the_key_server_is_spoken_to_by_a_client_of_its_own_that_reaches_no_vendor() -> None:
+    async with listening() as project, listening() as vendor:
+        settings = read_settings({"SUPABASE_URL": project.address}, simulators=True)
+        simulator = {"EVERCGM_VENDOR_BASE_URLS": json.dumps({"dexcom": {"us": vendor.address}})}
+        async with key_server_client(settings) as keys, vendors_of(**simulator) as vendors:
+            with pytest.raises(VendorChanged, match="host"):
+                await send(keys, "GET", f"{vendor.address}/data", headers=BEARER)
+            with pytest.raises(VendorChanged, match="host"):
+                await send(vendors.client("dexcom", "us"), "GET", f"{project.address}/data", headers=BEARER)
+            assert (await send(keys, "GET", f"{project.address}/keys")).body == b"ok"
+
+        assert (project.callers, vendor.callers) == (1, 0)
+
+
+async def test_without_a_project_its_client_reaches_nobody() -> None:
+    async with listening() as anybody, key_server_client(read_settings({})) as keys:
+        with pytest.raises(VendorChanged, match="host"):
+            await send(keys, "GET", f"{anybody.address}/keys")
+
+        assert anybody.callers == 0
+
+
 def test_the_secret_of_a_region_belongs_to_its_own_host() -> None:
     apps = vendor_apps(read_settings(CREDENTIALS))
 
@@ -175,23 +221,77 @@ def test_the_secret_of_a_region_belongs_to_its_own_host() -> None:
     }
 
 
-def test_nothing_else_in_the_house_makes_an_http_client() -> None:
-    harmless = {"Timeout", "URL"}
-    others = {"urllib.request", "http.client", "requests", "aiohttp", "httpx", "smtplib", "ftplib"}
-    found = set()
-    for path in SOURCE.rglob("*.py"):
-        if "simulator" in path.parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            called = name.startswith("httpx2.") and name.removeprefix("httpx2.") not in harmless
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if called or others & set(names):
-                found.add(str(path.relative_to(SOURCE)))
+# Whoever else opens a socket, by what, and why: none of them sends a vendor anything.
+OTHERS = {
+    # Asks the children of the demo, on this machine, whether they are up.
+    "cli/children.py": {"httpx2"},
+    # evercgm doctor: whether a vendor's host answers; nothing is said there.
+    "actions/checkup.py": {"asyncio"},
+    # They listen, or look for a free port.
+    "cli/serve.py": {"socket"},
+    "cli/simulate.py": {"socket"},
+    "storage/embedded.py": {"socket"},
+}
 
-    # The other one asks the children of the demo, on this machine, whether they are up.
-    assert found == {"provider_kit/send.py", "cli/children.py"}
+
+def test_nothing_else_in_the_house_makes_an_http_client() -> None:
+    found = {str(path.relative_to(SOURCE)): ways_out(path.read_text()) for path in SOURCE.rglob("*.py")}
+
+    assert found.pop("provider_kit/send.py") == {"httpx2.AsyncClient", "httpx2.AsyncHTTPTransport"}
+    assert {path: {name.partition(".")[0] for name in names} for path, names in found.items() if names} == OTHERS
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("import httpx2\nhttpx2.AsyncClient()", "httpx2.AsyncClient"),
+        ("import httpx2 as h\nh.get('x')", "httpx2.get"),
+        ("import httpx2\nmake = httpx2.Client", "httpx2.Client"),
+        ("import httpx2\ngetattr(httpx2, 'Async' + 'Client')()", "httpx2"),
+        ("import httpx2\n{}[httpx2.get('x')]", "httpx2.get"),
+        ("from httpx2 import AsyncClient", "httpx2.AsyncClient"),
+        ("from httpx2 import AsyncClient as Timeout", "httpx2.AsyncClient"),
+        ("from httpx2 import *", "httpx2.*"),
+        ("from httpx2._client import AsyncClient", "httpx2._client.AsyncClient"),
+        ("def later():\n    from httpx2 import post", "httpx2.post"),
+        ("from http import client", "http.client"),
+        ("from http.client import HTTPSConnection as C", "http.client.HTTPSConnection"),
+        ("import http\nhttp.client.HTTPSConnection('x')", "http.client.HTTPSConnection"),
+        ("from urllib import request", "urllib.request"),
+        ("import urllib.request as x", "urllib.request"),
+        ("import urllib.parse\nurllib.request.urlopen('x')", "urllib.request.urlopen"),
+        ("import requests", "requests"),
+        ("import importlib\nimportlib.import_module('httpx2')", "importlib.import_module"),
+        ("from importlib import import_module as get", "importlib.import_module"),
+        ("__import__('httpx2')", "__import__"),
+        ("import sys\nsys.modules['httpx2']", "sys.modules"),
+        ("exec('import socket')", "exec"),
+        ("import socket as s", "socket"),
+        ("from socket import create_connection", "socket.create_connection"),
+        ("import asyncio\nasyncio.open_connection('x', 1)", "asyncio.open_connection"),
+        ("from asyncio import open_connection as o", "asyncio.open_connection"),
+        ("async def f(loop):\n    await loop.create_connection(object, 'x', 1)", "create_connection"),
+        ("import asyncio\nasyncio.get_running_loop().sock_connect(s, a)", "sock_connect"),
+        ("import asyncio\ngetattr(asyncio, 'open_connection')", "open_connection"),
+    ],
+)
+def test_each_spelling_of_a_way_to_the_network_is_found(source: str, name: str) -> None:
+    assert name in ways_out(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import httpx2\ndef f(http: httpx2.AsyncClient) -> httpx2.AsyncClient: ...",
+        "import httpx2\nFinish = Callable[[httpx2.AsyncClient, str], str]",
+        "import httpx2\ntry: ...\nexcept httpx2.HTTPError: ...",
+        "from urllib.parse import urlsplit",
+        "from http.cookiejar import CookieJar",
+        "async def f(http):\n    await http.send('client')",
+    ],
+)
+def test_a_client_that_a_type_only_names_is_no_way_to_the_network(source: str) -> None:
+    assert ways_out(source) == set()
 
 
 async def test_the_environment_sends_nothing_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_tables_of_the_service_are_closed_to_persons(filled, table):
         connection.execute(f"select 1 from cgm_private.{table}".encode())
 
 
-@pytest.mark.parametrize("role", ["cgm_request", "authenticated"])
+@pytest.mark.parametrize("role", ["cgm_request", "authenticated", "anon"])
 @pytest.mark.parametrize("column", ["access_token", "refresh_token", "metadata", "sync_cursor"])
 def test_no_person_reads_a_token(filled, role, column):
     with acting(filled, role, ALICE) as connection, pytest.raises(errors.InsufficientPrivilege):

@@ -4,6 +4,10 @@ import base64
 import secrets
 
 import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +34,20 @@ def test_any_text_opens_as_it_was_in_any_place(text: str, table: str, column: st
 
     assert vault.open(sealed, place) == Secret(text)
     assert sealed == "" or named_key(sealed) == key_id(KEY)
+
+
+def test_any_aes_256_gcm_opens_a_value_with_the_key_and_the_place_and_nothing_less() -> None:
+    raw = base64.urlsafe_b64decode(Vault(KEY).seal(Secret("a token"), PLACE).split(".")[2])
+    nonce, ciphertext, tag = raw[:12], raw[12:-16], raw[-16:]
+
+    def opened(place: bytes) -> bytes:
+        cipher = Cipher(AES256(KEY), GCM(nonce, tag)).decryptor()
+        cipher.authenticate_additional_data(place)
+        return cipher.update(ciphertext) + cipher.finalize()
+
+    assert opened(PLACE.associated_data()) == b"a token"
+    with pytest.raises(InvalidTag):
+        opened(b"")
 
 
 def test_the_same_text_is_sealed_differently_each_time() -> None:

@@ -5,10 +5,11 @@ the next sync, which reads the whole history.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from evercgm.actions.watching import Count, unwatched
 from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import BadInput, SealBroken
 from evercgm.core.tokens import Secret
@@ -63,13 +64,6 @@ class _Opened:
     refresh: Secret
 
 
-Watch = Callable[[int], None]
-
-
-def unwatched(_done: int) -> None:
-    """Nobody looks on."""
-
-
 def check_terms(vendors: Vendors, route: str, region: str | None, host_key: bytes, *, leaked: bool = False) -> Terms:
     """The terms of a run. Raises BadInput: a provider that we cannot sync, a region that is not set up here."""
     if route not in vendors.providers:
@@ -104,7 +98,7 @@ def require_region(vendors: Vendors, terms: Terms, found: Found) -> None:
         raise BadInput("--region", f"{nameless} connections name no region; give it: {_offered(vendors, terms.route)}")
 
 
-async def adopt(db: Database, vendors: Vendors, terms: Terms, watch: Watch = unwatched) -> Outcome:
+async def adopt(db: Database, vendors: Vendors, terms: Terms, watch: Count = unwatched) -> Outcome:
     """Take over what can be, each connection in its own transaction; a run that was cut off goes on where it ended."""
     left: Counter[Left] = Counter()
     adopted = 0

@@ -1,8 +1,9 @@
 """Delete what the service holds of a person, in one transaction, and keep only that it happened."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evercgm.actions.watching import Count, unwatched
 from evercgm.core import audit
 from evercgm.core.audit import OPERATOR, Actor
 from evercgm.core.caller import Caller
@@ -16,7 +17,6 @@ from evercgm.storage.database import Connection, Database, become_worker
 from evercgm.storage.erase import Scope, everything
 
 log = get_logger(__name__)
-Watch = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,6 @@ class Report:
 
     erased: Rows
     kept: HostRows
-
-
-def _unwatched(_done: int) -> None:
-    """Nobody looks on."""
 
 
 async def look(db: Database, person_id: str, *, all_readings: bool = False) -> Report:
@@ -71,7 +67,7 @@ async def look_again(db: Database, erasures: Sequence[Erasure]) -> list[Report]:
         return [Report(*await storage.count(conn, one.person_id, _scope_of(one))) for one in erasures]
 
 
-async def replay(db: Database, erasures: Sequence[Erasure], watch: Watch = _unwatched) -> list[Report]:
+async def replay(db: Database, erasures: Sequence[Erasure], watch: Count = unwatched) -> list[Report]:
     """Delete again what a restore has brought back: nothing younger than each erasure. One transaction a person.
 
     Persons who are not there any more are remembered all the same. May be repeated.

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evercgm.actions import adopt
-from evercgm.actions.adopt import Found, Outcome, Terms, Watch, open_token, unwatched
+from evercgm.actions.adopt import Found, Outcome, Terms, open_token
+from evercgm.actions.watching import Count, unwatched
 from evercgm.core.audit import OPERATOR
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.vendors import Vendors
@@ -65,7 +66,7 @@ async def look_aside(db: Database, terms: Terms) -> Aside:
     return Aside(counts["all"], counts["ready"], counts["unreadable"])
 
 
-async def rekey(db: Database, vendors: Vendors, terms: Terms, watch: Watch = unwatched) -> Rekeyed:
+async def rekey(db: Database, vendors: Vendors, terms: Terms, watch: Count = unwatched) -> Rekeyed:
     """All that can be done here, each connection in its own transaction; a run that was cut off goes on where it ended.
 
     ``watch`` is told of connections, then of those that were set aside.

@@ -1,21 +1,17 @@
 """Have every connection's tokens renewed at its vendor, which ends the refresh tokens that others may know."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from evercgm.actions.watching import Count, unwatched
 from evercgm.core.audit import OPERATOR
 from evercgm.storage import audit, connections
 from evercgm.storage.database import Database
 
 PAGE = 500
-Watch = Callable[[int], None]
 
 
-def _unwatched(_done: int) -> None:
-    """Nobody looks on."""
-
-
-async def renew_all(db: Database, watch: Watch = _unwatched) -> Mapping[str, int]:
+async def renew_all(db: Database, watch: Count = unwatched) -> Mapping[str, int]:
     """Mark them all, page by page; the workers renew each before its next call. How many, by status.
 
     Paused ones are renewed when they are resumed; expired ones hold nothing that the vendor still takes.

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from evercgm.actions.watching import unwatched
 from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import SealBroken
 from evercgm.storage import audit, sealed
@@ -67,11 +68,7 @@ class Step:
 Watch = Callable[[Step], None]
 
 
-def _unwatched(_step: Step) -> None:
-    """Nobody looks on."""
-
-
-async def look(db: Database, watch: Watch = _unwatched) -> Inventory:
+async def look(db: Database, watch: Watch = unwatched) -> Inventory:
     """Open every stored value once, page by page; changes nothing.
 
     Then ask once more, at one moment, which keys all values name: a row that is written after the walk has passed it
@@ -84,7 +81,7 @@ async def look(db: Database, watch: Watch = _unwatched) -> Inventory:
     return Inventory(db.vault.key_ids, seen.places, seen.needed, seen.unopened)
 
 
-async def rotate(db: Database, watch: Watch = _unwatched) -> Rotation:
+async def rotate(db: Database, watch: Watch = unwatched) -> Rotation:
     """Seal everything anew that another key of the ring opens, then look at it all.
 
     A run that was cut off, or a second one beside it, does no harm: each batch looks for what is not yet done.

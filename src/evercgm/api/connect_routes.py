@@ -88,9 +88,11 @@ async def dexcom_callback(request: Request, runtime: Wired) -> Response:
     )
     target = finished.return_to or _home(runtime)
     response = RedirectResponse(_with_outcome(target, finished), 303)
-    response.delete_cookie(
-        BINDING_COOKIE, path=_callback_path(runtime), httponly=True, samesite="lax", secure=is_https(runtime)
-    )
+    # What belongs to no sign-in, or to another browser's, must not end the one that is under way in this browser.
+    if finished.code != "bad_state":
+        response.delete_cookie(
+            BINDING_COOKIE, path=_callback_path(runtime), httponly=True, samesite="lax", secure=is_https(runtime)
+        )
     return response
 
 

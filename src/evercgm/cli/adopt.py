@@ -40,7 +40,7 @@ QUESTION = "Their tokens work once: whoever uses one ends the other's access. Is
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Wish:
+class Wish:
     """What the command line asks for."""
 
     provider: str
@@ -65,11 +65,11 @@ def adopt(
         raise BadInput("--yes", "nobody can be asked here: give it once the host app's own sync is off")
     set_up_logs("WARNING")
     with databases(settings) as found:
-        code = asyncio.run(_run(settings, found.service, _Wish(provider, region, host_key, dry_run, yes, as_json)))
+        code = asyncio.run(_run(settings, found.service, Wish(provider, region, host_key, dry_run, yes, as_json)))
     raise typer.Exit(code)
 
 
-async def _run(settings: Settings, service: Secret, wish: _Wish) -> int:
+async def _run(settings: Settings, service: Secret, wish: Wish) -> int:
     """Look, ask, take over, tell; the exit code."""
     async with open_runtime(settings, service, connections=4) as runtime:
         terms = action.check_terms(runtime.vendors, wish.provider, wish.region, wish.host_key)
@@ -114,7 +114,7 @@ def say_found(found: Found, provider: str) -> None:
         typer.echo(f"{name}: {counts}" + ("" if name == provider else " (left alone)"))
 
 
-def _tell(found: Found, outcome: Outcome, wish: _Wish) -> None:
+def _tell(found: Found, outcome: Outcome, wish: Wish) -> None:
     if wish.as_json:
         typer.echo(json.dumps(_as_json(found, outcome, wish.dry_run)))
         return

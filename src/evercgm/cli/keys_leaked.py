@@ -5,7 +5,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from evercgm.actions import adopt as adoption
 from evercgm.actions import rekey_leaked as action
 from evercgm.actions.adopt import Found, Outcome, Terms
 from evercgm.actions.rekey_leaked import Exposed, Rekeyed
-from evercgm.cli.adopt import FORMS, REASONS, agreed, exit_code, say_found
+from evercgm.cli.adopt import FORMS, REASONS, Wish, agreed, exit_code, say_found
 from evercgm.cli.progress_bar import progress_bar
 from evercgm.cli.surroundings import databases, find_settings
 from evercgm.core.errors import BadInput, SettingsError
@@ -36,18 +35,6 @@ NEVER_OVER = (
 )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Wish:
-    """What the command line asks for."""
-
-    provider: str
-    region: str | None
-    host_key: bytes
-    dry_run: bool
-    yes: bool
-    as_json: bool
-
-
 def rekey_leaked(
     provider: Annotated[str, typer.Option(help="Whose connections.")] = "dexcom",
     region: Annotated[str | None, typer.Option(help="The region of those that name none: us, eu, jp, sandbox.")] = None,
@@ -67,11 +54,11 @@ def rekey_leaked(
         raise BadInput("--yes", "nobody can be asked here: give it once the host app's own sync is off")
     set_up_logs("WARNING")
     with databases(settings) as found:
-        code = asyncio.run(_run(settings, found.service, _Wish(provider, region, host_key, dry_run, yes, as_json)))
+        code = asyncio.run(_run(settings, found.service, Wish(provider, region, host_key, dry_run, yes, as_json)))
     raise typer.Exit(code)
 
 
-async def _run(settings: Settings, service: Secret, wish: _Wish) -> int:
+async def _run(settings: Settings, service: Secret, wish: Wish) -> int:
     """Look, ask, take over, look again, tell; the exit code."""
     async with open_runtime(settings, service, connections=4) as runtime:
         terms = adoption.check_terms(runtime.vendors, wish.provider, wish.region, wish.host_key, leaked=True)
@@ -95,7 +82,7 @@ async def _rekey(runtime: Runtime, terms: Terms, found: Found) -> Rekeyed:
         return await action.rekey(runtime.db, runtime.vendors, terms, watch)
 
 
-def _tell(settings: Settings, found: Found, done: Rekeyed, exposed: Exposed, wish: _Wish) -> None:
+def _tell(settings: Settings, found: Found, done: Rekeyed, exposed: Exposed, wish: Wish) -> None:
     name = fingerprint(wish.host_key).hex()
     denied = fingerprint(wish.host_key) in settings.denied_keys
     if wish.as_json:
@@ -134,7 +121,7 @@ def _exposed_lines(done: Rekeyed, exposed: Exposed, provider: str) -> Iterator[s
         )
 
 
-def _as_json(found: Found, done: Rekeyed, exposed: Exposed, wish: _Wish) -> Mapping[str, object]:
+def _as_json(found: Found, done: Rekeyed, exposed: Exposed, wish: Wish) -> Mapping[str, object]:
     return {
         "dry_run": wish.dry_run,
         "found": {name: dict(forms) for name, forms in found.forms.items()},

@@ -50,12 +50,20 @@ _SENTENCES: dict[str, str] = {
 }
 
 
+_OWNER = "owner:"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """``name``: ``owner:<id>``, ``service`` (a worker) or ``operator`` (a command); the request where there is one."""
 
     name: str
     request_id: str | None = None
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether it is a person's owner, of their own will."""
+        return self.name.startswith(_OWNER)
 
 
 SERVICE = Actor("service")
@@ -69,7 +77,7 @@ def owner(caller: Caller) -> Actor:
 
 def owner_of(owner_id: str, request_id: str | None) -> Actor:
     """An owner who is known by other means than a call of theirs: a vendor's way back."""
-    return Actor(f"owner:{owner_id}", request_id)
+    return Actor(_OWNER + owner_id, request_id)
 
 
 def sentence(action: str) -> str:

@@ -11,6 +11,7 @@ EvercgmError
 ├── ReconnectNeeded              only the person can mend it
 ├── NotYours                     row-level security gave no row
 ├── SyncTooSoon                  a manual sync within the minute
+├── TooOften                     an owner's deed that was done too often within the hour
 ├── BadInput                     a field of a request is wrong
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
@@ -82,6 +83,14 @@ class SyncTooSoon(EvercgmError):
 
     def __init__(self, retry_after_s: int):
         super().__init__("a sync started less than a minute ago")
+        self.retry_after_s = retry_after_s
+
+
+class TooOften(EvercgmError):
+    """The same was done too often within an hour; possible again after ``retry_after_s`` seconds."""
+
+    def __init__(self, retry_after_s: int):
+        super().__init__("the same was done too often within an hour")
         self.retry_after_s = retry_after_s
 
 

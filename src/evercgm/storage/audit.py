@@ -7,26 +7,37 @@ import psycopg
 from evercgm.core import audit
 from evercgm.core.audit import Action, Actor
 from evercgm.core.caller import Caller
-from evercgm.core.errors import NotYours
+from evercgm.core.errors import NotYours, TooOften
 from evercgm.logs import get_logger
 from evercgm.storage.database import Connection, Database, load_queries
 
 log = get_logger(__name__)
 QUERIES = load_queries("audit.sql")
+# Nothing that is written here is ever deleted: so often may an owner do one deed for one person within an hour.
+MOST_AN_HOUR = 60
+# Whoever wants out gets out. It needs a connection each time, and to connect is bounded.
+NEVER_REFUSED: tuple[Action, ...] = ("disconnected",)
 
 
 async def record(
     conn: Connection, actor: Actor, action: Action, person_id: str | None, **detail: str | int | bool | None
 ) -> None:
-    """As the worker or the tables' owner, in the deed's own transaction. ``detail``: ids, counts and codes of ours."""
+    """As the worker or the tables' owner, in the deed's own transaction. ``detail``: ids, counts and codes of ours.
+
+    Raises TooOften where this owner did the same for this person 60 times within the last hour; then nothing is done.
+    """
     values = {
+        "bounded": actor.is_owner and action not in NEVER_REFUSED,
+        "most": MOST_AN_HOUR,
         "actor": actor.name,
         "request_id": actor.request_id,
         "action": action,
         "person_id": person_id,
         "detail": json.dumps({name: value for name, value in detail.items() if value is not None}),
     }
-    await conn.execute(QUERIES["record"], values)
+    row = await (await conn.execute(QUERIES["record"], values)).fetchone()
+    if row is not None:
+        raise TooOften(row["wait_s"])
 
 
 async def record_for_persons(conn: Connection, actor: Actor, action: Action, owner_id: str) -> None:
@@ -39,7 +50,10 @@ async def record_for_persons(conn: Connection, actor: Actor, action: Action, own
 
 
 async def record_export(db: Database, asker: Caller, person_id: str, **detail: str | None) -> None:
-    """Before data of a person of the asker's leave as a file: what cannot be written down does not leave."""
+    """Before data of a person of the asker's leave as a file: what cannot be written down does not leave.
+
+    Raises TooOften.
+    """
     async with db.as_worker() as conn:
         await record(conn, audit.owner(asker), "exported", person_id, **detail)
 

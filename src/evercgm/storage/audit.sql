@@ -1,6 +1,22 @@
 -- name: record
-insert into cgm_private.audit_events (actor, request_id, action, person_id, detail)
-values (%(actor)s, %(request_id)s, %(action)s, %(person_id)s, %(detail)s::jsonb)
+-- Where it is bounded and was done as often as it may be within the hour, nothing but the seconds until it may be again.
+with too_often as materialized (
+  select ceil(extract(epoch from e.at + interval '1 hour' - now()))::integer as wait_s
+  from cgm_private.audit_events e
+  where %(bounded)s::boolean
+    and e.person_id = %(person_id)s
+    and e.at > now() - interval '1 hour'
+    and e.action = %(action)s
+    and e.actor = %(actor)s
+  order by e.at desc
+  offset %(most)s::bigint - 1
+  limit 1
+), written as (
+  insert into cgm_private.audit_events (actor, request_id, action, person_id, detail)
+  select %(actor)s, %(request_id)s, %(action)s, %(person_id)s, %(detail)s::jsonb
+  where not exists (select from too_often)
+)
+select wait_s from too_often
 
 -- name: persons_of
 -- Whom a deed about an owner concerns.

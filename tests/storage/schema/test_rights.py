@@ -59,6 +59,30 @@ async def test_the_role_that_login_role_makes_passes(make_role):
     await refuse_too_much(dsn)
 
 
+async def test_the_login_role_owns_nothing_inherits_nothing_and_may_become_the_services_roles_only(make_role):
+    name, dsn = make_role()
+
+    with psycopg.connect(dsn) as connection:
+        flags = connection.execute(
+            "select rolsuper, rolbypassrls, rolinherit, rolcreaterole, rolcreatedb, rolreplication"
+            " from pg_roles where rolname = current_user"
+        ).fetchone()
+        owned = connection.execute(
+            "select count(*) from pg_shdepend where refobjid = %s::regrole and deptype = 'o'", [name]
+        ).fetchone()
+        others = connection.execute(
+            "select rolname from pg_roles where pg_has_role(current_user, oid, 'member') and rolname <> current_user"
+        ).fetchall()
+        used = connection.execute(
+            "select count(*) from pg_roles where pg_has_role(current_user, oid, 'usage') and rolname <> current_user"
+        ).fetchone()
+
+    assert flags == (False,) * 6
+    assert (owned, used) == ((0,), (0,))
+    # cgm_request is a member of authenticated.
+    assert {role for (role,) in others} == {"cgm_request", "authenticated", "cgm_worker"}
+
+
 @pytest.mark.parametrize(
     ("statements", "reason"),
     [

@@ -1,7 +1,6 @@
 """Connections that the conversion of provider put aside: listed, put back, let go. Never their tokens."""
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +9,9 @@ from typing import Any, Literal
 from psycopg import AsyncConnection, AsyncCursor, errors, sql
 from psycopg.rows import dict_row
 
+from evercgm.core.audit import OPERATOR, Action
 from evercgm.core.errors import BadInput, EvercgmError, SettingsError
+from evercgm.storage.audit import record
 from evercgm.storage.database import Row, load_queries
 from evercgm.storage.schema.reach import reached
 from evercgm.storage.schema.told import as_word
@@ -75,7 +76,7 @@ async def put_back(dsn: str, setting: str, connection_id: str, provider: str) ->
         linked = cursor.rowcount
         elsewhere = (await _rows(cursor, "elsewhere", id=aside.id))[0]["readings"]
         result = PutBack(aside.id, aside.person_id, provider, linked, elsewhere)
-        await _forget(cursor, aside, "quarantine_put_back", {"provider": provider, "readings": linked})
+        await _forget(cursor, aside, "quarantine_put_back", provider=provider, readings=linked)
         return result
 
 
@@ -83,7 +84,7 @@ async def let_go(dsn: str, setting: str, connection_id: str) -> Quarantined:
     """Delete it for good, its tokens with it; no reading is deleted, and no link changed. Raises as ``put_back``."""
     async with _worked(dsn, setting) as cursor:
         aside = await _one(cursor, connection_id)
-        await _forget(cursor, aside, "quarantine_discarded", {"spelling": aside.spelling, "reason": aside.reason})
+        await _forget(cursor, aside, "quarantine_discarded", spelling=aside.spelling, reason=aside.reason)
         return aside
 
 
@@ -161,7 +162,6 @@ async def _insert(cursor: AsyncCursor[Row], aside: Quarantined, provider: str) -
         ) from None
 
 
-async def _forget(cursor: AsyncCursor[Row], aside: Quarantined, action: str, detail: Mapping[str, Any]) -> None:
+async def _forget(cursor: AsyncCursor[Row], aside: Quarantined, action: Action, **detail: str | int) -> None:
     await cursor.execute(QUERIES["forget"].encode(), {"id": aside.id})
-    values = {"id": aside.id, "person_id": aside.person_id, "action": action, "detail": json.dumps(detail)}
-    await cursor.execute(QUERIES["note"].encode(), values)
+    await record(cursor.connection, OPERATOR, action, aside.person_id, connection_id=aside.id, **detail)

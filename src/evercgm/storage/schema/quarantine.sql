@@ -116,8 +116,3 @@ where q.id = %(id)s and r.cgm_connection_id is distinct from q.id and r.cgm_conn
 
 -- name: forget
 delete from cgm_private.quarantined_connections where id = %(id)s
-
--- name: note
--- Who did what.
-insert into cgm_private.audit_events (actor, person_id, action, detail)
-values ('operator', %(person_id)s, %(action)s, jsonb_build_object('connection_id', %(id)s::text) || %(detail)s::jsonb)
