@@ -89,6 +89,11 @@ def test_a_hole_that_is_open_to_now(change: dict[str, object], expected: list[st
     assert [reason for reason, _ in reasons(hole(5, None), replace(WORKS, **change))] == expected  # type: ignore[arg-type]
 
 
+def test_the_next_reading_may_take_its_time() -> None:
+    assert reasons(hole(7 / 60, None), WORKS) == []
+    assert reasons(hole(9 / 60, None), WORKS) == [("vendor_delay", None)]
+
+
 def test_the_vendors_delay_is_the_youngest_part_alone() -> None:
     gaps = explain([hole(5, None)], Evidence([WORKS], (), (), NOW), LONG_AGO, NOW)
 

@@ -142,6 +142,8 @@ def _explain(hole: Hole, known: Evidence) -> list[Gap]:
         return [_closed(hole, source, known, start, hole.after.at)]
     if source is None:
         return [] if hole.before is None else [Gap(hole.before.at + CADENCE, known.now, "not_connected")]
+    if hole.before is not None and known.now - hole.before.at <= CADENCE * HOLE:
+        return []
     start = hole.before.at + CADENCE if hole.before else source.connected_at
     return _open(start, source, known)
 
