@@ -11,8 +11,8 @@ from test_browser_states import connected, expire, look, serious
 
 __all__ = ["pytestmark"]
 CUT = """delete from glucose_readings where person_id = %s
-         and "timestamp" > (now() - interval '12 hours') at time zone 'UTC'
-         and "timestamp" < (now() - interval '9 hours') at time zone 'UTC' returning id"""
+         and "timestamp" > (now() - %s::interval) at time zone 'UTC'
+         and "timestamp" < (now() - %s::interval) at time zone 'UTC' returning id"""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_each_stretch_without_readings_has_its_reason_in_words(demo: Demo, brows
     walker.sign_in(link)
     connected(walker)
     page.wait_for_selector('[data-test="sync-progress"]', state="hidden")
-    sql(demo, CUT, person_id)
+    sql(demo, CUT, person_id, "12 hours", "9 hours")
     look(page)
 
     page.wait_for_selector('[data-test="gaps"]:not([hidden])')
@@ -50,6 +50,7 @@ def test_each_stretch_without_readings_has_its_reason_in_words(demo: Demo, brows
     assert serious(page) == []
 
     expire(demo, person_id)
+    sql(demo, CUT, person_id, "1 hour", "0")
     look(page)
 
     page.wait_for_selector('[data-test="gaps-list"] >> text=/Our access had ended/')
