@@ -93,19 +93,19 @@ begin
        'created_at timestamp with time zone not null default now(); kid text not null; public_jwk jsonb not null;
         retired_at timestamp with time zone; sealed_private text not null; signing_keys_pkey PRIMARY KEY (kid)'),
       ('cgm_private.sync_runs',
-       'connection_id text not null; fetched integer not null default 0; finished_at timestamp with time zone; id text
-        not null; inserted integer not null default 0; job_id bigint; outcome text; person_id text not null; reason
-        text; rejected integer not null default 0; requested_at timestamp with time zone not null default now();
-        started_at timestamp with time zone; starts integer not null default 0; state text not null default
-        ''queued''::text; trigger text not null; updated integer not null default 0; window_from timestamp with time
-        zone; window_to timestamp with time zone; sync_runs_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES
-        public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_runs_outcome_check CHECK ((outcome = ANY
-        (ARRAY[''succeeded''::text, ''nothing_new''::text, ''failed''::text, ''cancelled''::text])));
-        sync_runs_outcome_when_done CHECK (((state = ''done''::text) = (outcome IS NOT NULL)));
-        sync_runs_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON DELETE
-        CASCADE; sync_runs_pkey PRIMARY KEY (id); sync_runs_state_check CHECK ((state = ANY (ARRAY[''queued''::text,
-        ''running''::text, ''done''::text]))); sync_runs_trigger_check CHECK ((trigger = ANY (ARRAY[''person''::text,
-        ''schedule''::text, ''connect''::text, ''command''::text]))); CREATE INDEX
+       'connection_id text not null; due_at timestamp with time zone; fetched integer not null default 0; finished_at
+        timestamp with time zone; id text not null; inserted integer not null default 0; job_id bigint; outcome text;
+        person_id text not null; reason text; rejected integer not null default 0; requested_at timestamp with time
+        zone not null default now(); started_at timestamp with time zone; starts integer not null default 0; state
+        text not null default ''queued''::text; trigger text not null; updated integer not null default 0; window_from
+        timestamp with time zone; window_to timestamp with time zone; sync_runs_connection_id_fkey FOREIGN KEY
+        (connection_id) REFERENCES public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE;
+        sync_runs_outcome_check CHECK ((outcome = ANY (ARRAY[''succeeded''::text, ''nothing_new''::text,
+        ''failed''::text, ''cancelled''::text]))); sync_runs_outcome_when_done CHECK (((state = ''done''::text) =
+        (outcome IS NOT NULL))); sync_runs_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
+        UPDATE CASCADE ON DELETE CASCADE; sync_runs_pkey PRIMARY KEY (id); sync_runs_state_check CHECK ((state = ANY
+        (ARRAY[''queued''::text, ''running''::text, ''done''::text]))); sync_runs_trigger_check CHECK ((trigger = ANY
+        (ARRAY[''person''::text, ''schedule''::text, ''connect''::text, ''command''::text]))); CREATE INDEX
         sync_runs_connection_id_requested_at_idx ON cgm_private.sync_runs USING btree (connection_id, requested_at
         DESC); CREATE INDEX sync_runs_job_id_idx ON cgm_private.sync_runs USING btree (job_id) WHERE (job_id IS NOT
         NULL); CREATE UNIQUE INDEX sync_runs_one_open_idx ON cgm_private.sync_runs USING btree (connection_id) WHERE
@@ -222,6 +222,7 @@ create table if not exists cgm_private.sync_runs (
   updated       integer     not null default 0,
   rejected      integer     not null default 0,
   requested_at  timestamptz not null default now(),
+  due_at        timestamptz,
   started_at    timestamptz,
   finished_at   timestamptz,
   constraint sync_runs_outcome_when_done check ((state = 'done') = (outcome is not null))

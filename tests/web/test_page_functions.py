@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 import evercgm
+from evercgm.core.gaps import Reason
 
 pytestmark = [
     pytest.mark.browser,
@@ -208,3 +209,18 @@ def test_who_rests_looks_no_more(page: Page) -> None:
     page.evaluate("looks.soon(); looks.rest()")
 
     assert count_after(page, 10 * MINUTE) == 1
+
+
+@pytest.mark.parametrize("reason", [one for one in get_args(Reason) if one != "unknown"])
+def test_every_reason_of_a_gap_has_short_words_for_the_pointer(page: Page, reason: str) -> None:
+    gap = {"from": NOON / 1000, "to": NOON / 1000 + 600, "reason": reason, "message": ""}
+
+    assert not call(page, "words", "gapWords", gap).endswith("no readings")
+
+
+@pytest.mark.parametrize(("minutes", "words"), [(0, ""), (10, ""), (11, "11 min late"), (180, "3 h late"), (None, "")])
+def test_a_sync_that_began_late_says_that_nobody_was_fetching(page: Page, minutes: float | None, words: str) -> None:
+    due = None if minutes is None else iso(NOON - minutes * MINUTE)
+    run = {"trigger": "schedule", "took_ms": None, "outcome": None, "due_at": due, "started_at": iso(NOON)}
+
+    assert call(page, "words", "syncAside", run) == (f"{words}: this service was not fetching" if words else "")

@@ -12,6 +12,7 @@ from evercgm.api import (
     connections_routes,
     error_responses,
     events_routes,
+    gaps_routes,
     health_routes,
     persons_routes,
     providers_routes,
@@ -52,7 +53,7 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
     app.include_router(connect_routes.router, prefix=BASE)
     for module in (
         connections_routes, readings_routes, events_routes, sync_routes, providers_routes, session_routes,
-        audit_routes, persons_routes,
+        audit_routes, persons_routes, gaps_routes,
     ):  # fmt: skip
         app.include_router(module.router, prefix=BASE, dependencies=[Depends(only_known_query)])
     for router in (health_routes.router, connect_routes.pages, session_routes.pages):

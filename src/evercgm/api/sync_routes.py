@@ -40,7 +40,10 @@ class RequestedRuns(BaseModel):
 
 
 class Sync(BaseModel):
-    """``outcome`` is null until done. ``took_ms``: from start to end, null before."""
+    """``outcome`` is null until done. ``took_ms``: from start to end, null before.
+
+    ``due_at``: when a scheduled one should have begun; null for others.
+    """
 
     id: str
     connection_id: str
@@ -56,6 +59,7 @@ class Sync(BaseModel):
     updated: int
     rejected: int
     requested_at: Told
+    due_at: Told | None
     started_at: Told | None
     finished_at: Told | None
     took_ms: int | None

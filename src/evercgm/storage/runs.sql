@@ -21,11 +21,14 @@ on conflict do nothing
 returning id, connection_id, trigger, state, window_from, window_to, job_id, false as fresh
 
 -- name: start_run
--- A redelivered job resumes the same row and counts its starts there.
+-- A redelivered job resumes the same row and counts its starts there. due_at: when a scheduled one should have begun.
 update cgm_private.sync_runs
 set state = 'running',
     job_id = coalesce(%(job_id)s::bigint, job_id),
     starts = starts + 1,
+    due_at = coalesce(due_at, case when trigger = 'schedule' then (
+      select s.next_sync_at from cgm_private.sync_state s where s.connection_id = sync_runs.connection_id
+    ) end),
     started_at = coalesce(started_at, now())
 where id = %(id)s
   and state <> 'done'

@@ -135,6 +135,7 @@ class RunView:
     updated: int
     rejected: int
     requested_at: datetime
+    due_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -151,7 +152,7 @@ async def chosen_person(db: Database, caller: Caller, person_id: str | None) -> 
     Raises NotYours (not the caller's), BadInput(person_id): none named, and the caller has not exactly one.
     """
     async with db.as_person(caller.claims) as conn:
-        return await _chosen(conn, person_id)
+        return await choose_person(conn, person_id)
 
 
 async def connections(db: Database, caller: Caller, person_id: str | None) -> list[ConnectionView]:
@@ -179,7 +180,7 @@ async def readings(
     """One page of at most ``limit`` readings. Raises NotYours; BadInput: person_id, cursor."""
     after_time, after_id = open_cursor(cursor) if cursor is not None else (None, None)
     async with db.as_person(caller.claims) as conn:
-        chosen = person_id or await _chosen(conn, None)
+        chosen = person_id or await choose_person(conn, None)
         values = {
             "person_id": chosen,
             "start": span.start,
@@ -206,7 +207,7 @@ async def audit_events(
         raise _bad_cursor()
     async with db.as_person(caller.claims) as conn:
         values = {
-            "person_id": await _chosen(conn, person_id),
+            "person_id": await choose_person(conn, person_id),
             "after_time": after_time,
             "after_place": after_place,
             "limit": limit + 1,
@@ -248,7 +249,8 @@ async def _require_connection(conn: Connection, connection_id: str) -> None:
         raise NotYours("connection", connection_id)
 
 
-async def _chosen(conn: Connection, person_id: str | None) -> str:
+async def choose_person(conn: Connection, person_id: str | None) -> str:
+    """As the person: the one named, else the caller's only one. Raises NotYours, BadInput(person_id)."""
     if person_id is not None:
         await _require_person(conn, person_id)
         return person_id

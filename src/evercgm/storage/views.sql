@@ -143,6 +143,7 @@ select s.id,
        s.updated,
        s.rejected,
        s.requested_at,
+       s.due_at,
        s.started_at,
        s.finished_at
   from cgm_private.sync_runs s

@@ -122,6 +122,18 @@ export async function readingsBetween(personId, from, before) {
   return all;
 }
 
+/**
+ * Stretches without readings between two instants (Date), the oldest first: `{from, to}` in seconds, `reason` as a code
+ * and `message` as a sentence.
+ */
+export async function gapsBetween(personId, from, before) {
+  const fields = { person_id: personId, from: from.toISOString(), to: before.toISOString() };
+  const { gaps } = await call('GET', `${BASE}/gaps?${query(fields)}`);
+  return gaps.map(({ start, end, reason, message }) => ({
+    from: Date.parse(start) / 1000, to: Date.parse(end) / 1000, reason, message,
+  }));
+}
+
 /** A link of the service, as a path on the origin that this page came from. */
 function ownAddress(link) {
   const url = new URL(link, new URL(`${BASE}/readings`, location.href));

@@ -5,7 +5,7 @@ import uPlot from './vendor/uPlot.esm.js';
 import { makePanZoom, windowWords } from './pan_zoom.js';
 import { TARGET, summary } from './readings.js';
 import { marks, number, withUnit } from './units.js';
-import { axisClock, day, dayAndClock } from './words.js';
+import { axisClock, day, dayAndClock, gapWords } from './words.js';
 
 const HOUR_S = 3600;
 const DAY_S = 24 * HOUR_S;
@@ -19,6 +19,7 @@ const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
  */
 export function makeChart(frame, onPoint) {
   let line = EMPTY;
+  let gaps = [];
   let values = valueRange([]);
   let view = { from: 0, to: 1 };
   let colours = readColours();
@@ -74,7 +75,7 @@ export function makeChart(frame, onPoint) {
           points: { show: true, size: 5, width: 0, fill: (u) => byRange(u), stroke: (u) => byRange(u), filter: pointsToDraw },
         },
       ],
-      hooks: { drawClear: [drawBand], draw: [drawFlagged], setCursor: [tell] },
+      hooks: { drawClear: [drawBand, drawGaps], draw: [drawFlagged], setCursor: [tell] },
     };
   }
 
@@ -127,6 +128,20 @@ export function makeChart(frame, onPoint) {
     u.ctx.restore();
   }
 
+  /** Where readings are missing: hatched, so that it is told from the band without colour. */
+  function drawGaps(u) {
+    const { top, height } = u.bbox;
+    u.ctx.save();
+    for (const gap of gaps) {
+      const left = u.valToPos(Math.max(gap.from, view.from), 'x', true);
+      const right = u.valToPos(Math.min(gap.to, view.to), 'x', true);
+      if (right - left < 1) continue;
+      u.ctx.fillStyle = hatching(u.ctx, colours.gap);
+      u.ctx.fillRect(left, top, right - left, height);
+    }
+    u.ctx.restore();
+  }
+
   /** Triangles where the sensor said only "below" or "above what I measure". */
   function drawFlagged(u) {
     const half = 5 * devicePixelRatio;
@@ -153,12 +168,18 @@ export function makeChart(frame, onPoint) {
   }
 
   function tell(u) {
+    const gap = u.cursor.left < 0 ? null : gapAt(u.posToVal(u.cursor.left, 'x'));
+    if (gap) return onPoint(gapWords(gap));
     const index = u.cursor.idx;
     const value = index == null ? null : line.values[index];
     if (value == null || u.cursor.left < 0) return onPoint(panZoom.isWhole() ? '' : windowWords(view));
     const flag = line.flags[index];
     const words = flag ? (flag === 'low' ? 'below the sensor’s range' : 'above the sensor’s range') : withUnit(value);
     return onPoint(`${dayAndClock(new Date(line.times[index] * 1000))} · ${words}`);
+  }
+
+  function gapAt(seconds) {
+    return gaps.find((gap) => seconds >= gap.from && seconds < gap.to) ?? null;
   }
 
   function draw(next) {
@@ -207,12 +228,35 @@ export function makeChart(frame, onPoint) {
       frame.dataset.points = String(line.points);
       frame.dataset.gaps = String(line.gaps);
     },
+    /** Marks stretches without readings (api.js `gapsBetween`). */
+    mark(next) {
+      if (next === gaps) return;
+      gaps = next;
+      frame.dataset.missing = String(gaps.length);
+      plot.redraw(false, false);
+    },
     /** Forgets the person's window: the whole range is in view again. */
     reset: panZoom.reset,
     /** Draws again with the axis in the unit that is now chosen. */
     relabel: () => plot.redraw(false, true),
     data: () => ({ times: [...line.times], values: [...line.values] }),
   };
+}
+
+/** Thin lines in one direction, as a paint. */
+function hatching(ctx, colour) {
+  const step = 6 * devicePixelRatio;
+  const tile = new OffscreenCanvas(step, step);
+  const pen = tile.getContext('2d');
+  pen.strokeStyle = colour;
+  pen.lineWidth = devicePixelRatio;
+  pen.beginPath();
+  for (const shift of [-step, 0, step]) {
+    pen.moveTo(shift, step);
+    pen.lineTo(shift + step, 0);
+  }
+  pen.stroke();
+  return ctx.createPattern(tile, 'repeat');
 }
 
 function size(frame) {
@@ -275,6 +319,7 @@ function readColours() {
     low: token('chart-low'),
     band: token('chart-band'),
     grid: token('chart-grid'),
+    gap: token('chart-gap'),
     muted: token('ink-quiet'),
     surface: token('surface'),
   };

@@ -9,12 +9,12 @@ const LONG_RANGE_S = 24 * 3600;
 const MINUTE_MS = 60_000;
 
 /**
- * Nothing yet. `line` is drawn from `readings`, which were loaded for `lineOf` (person, range, newest reading, what the
+ * Nothing yet. `gaps` are the stretches without readings, as api.js gives them. `line` is drawn from `readings`, which were loaded for `lineOf` (person, range, newest reading, what the
  * syncs had brought) at `lineAt`; `newest` is a reading or null; `runs` has a list of syncs for each connection's id;
  * `told` counts the readings that came by the stream.
  */
 export const nothing = () => ({
-  readings: [], line: asLine([]), lineOf: '', lineAt: 0, newest: null, connections: [], runs: new Map(), told: 0,
+  readings: [], line: asLine([]), gaps: [], lineOf: '', lineAt: 0, newest: null, connections: [], runs: new Map(), told: 0,
 });
 
 /**
@@ -54,8 +54,10 @@ async function loadLine(state, newest, runs) {
   const minute = Math.floor(clock.now() / MINUTE_MS) * MINUTE_MS;
   const from = new Date(minute - range.seconds * 1000);
   const before = new Date(minute + MINUTE_MS + AHEAD_MS);
-  const readings = newest ? await api.readingsBetween(state.personId, from, before) : [];
-  return range === state.range ? { readings, line: asLine(readings), lineOf, lineAt: Date.now() } : {};
+  const [readings, gaps] = newest
+    ? await Promise.all([api.readingsBetween(state.personId, from, before), api.gapsBetween(state.personId, from, before)])
+    : [[], []];
+  return range === state.range ? { readings, gaps, line: asLine(readings), lineOf, lineAt: Date.now() } : {};
 }
 
 /**

@@ -8,6 +8,7 @@ import { makeConnections } from './connections.js';
 import { clearCurrent, showCurrent } from './current.js';
 import { makeErase } from './erase.js';
 import { keepFocus } from './focus.js';
+import { showGaps } from './gaps.js';
 import { load, nothing, take } from './known.js';
 import { makeLive } from './live.js';
 import { makeLooks } from './looks.js';
@@ -100,6 +101,8 @@ function showReadings() {
   const now = clock.now();
   showCurrent(state.newest, cameFrom(state.newest), now);
   chart.show(state.line, now / 1000 - state.range.seconds, now / 1000);
+  chart.mark(state.gaps);
+  showGaps(state.gaps);
   showSummary(summary(state.line));
   const empty = state.line.points === 0;
   byId('chart-empty').hidden = !empty;
@@ -212,6 +215,8 @@ function forgetPerson() {
   chart?.reset();
   byId('chart-readout').textContent = '';
   chart?.show(state.line, clock.now() / 1000 - state.range.seconds, clock.now() / 1000);
+  chart?.mark([]);
+  showGaps([]);
   byId('chart').setAttribute('aria-label', 'Glucose chart');
   byId('chart-empty').hidden = true;
   showSummary(null);

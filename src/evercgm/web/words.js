@@ -43,6 +43,24 @@ const FAILURES = {
   paused: 'it was paused',
 };
 
+const LATE_MS = 10 * 60_000;
+
+const MISSING = {
+  vendor_delay: 'not here yet',
+  not_read_yet: 'still being fetched',
+  sensor_changed: 'sensor changed',
+  sensor_error: 'sensor error',
+  unreadable: 'not readable',
+  signal_lost: 'no sensor or signal',
+  vendor_outage: 'vendor away',
+  connection_expired: 'access ended',
+  operator_must_act: 'service in trouble',
+  paused: 'paused',
+  worker_down: 'service not fetching',
+  beyond_vendor_history: 'too old for the vendor',
+  not_connected: 'not connected',
+};
+
 const SOURCES = {
   cgm: 'of a sensor',
   fingerstick: 'of a finger prick',
@@ -109,6 +127,16 @@ export function ahead(date, now) {
   return wait < 30_000 ? 'any moment' : `in ${span(wait + 30_000)}`;
 }
 
+/** From when to when, in seconds: "Tue 24 Nov, 14:00 to 15:05", or with the second day where that is another one. */
+export function stretch(from, to) {
+  const [start, end] = [new Date(from * 1000), new Date(to * 1000)];
+  const sameDay = start.toDateString() === end.toDateString();
+  return `${dayAndClock(start)} to ${sameDay ? clock(end) : dayAndClock(end)}`;
+}
+
+/** A stretch without readings, and why, on one line. */
+export const gapWords = (gap) => `${stretch(gap.from, gap.to)} · ${MISSING[gap.reason] ?? 'no readings'}`;
+
 /** A vendor's usual delay, or '' where there is none worth a word. */
 export function delay(minutes) {
   if (minutes < 10) return '';
@@ -160,10 +188,16 @@ export function progress(run) {
   return run.fetched ? `Fetching: ${counted(run.fetched)} so far…` : 'Asking the vendor for readings…';
 }
 
-/** Why a sync was done and how long it took: "after connecting, 1.4 s". */
+/** Why a sync was done, how late it began and how long it took: "after connecting, 1.4 s". */
 export function syncAside(run) {
   const took = run.took_ms === null || run.outcome === 'cancelled' ? '' : `${(Math.max(run.took_ms, 50) / 1000).toFixed(1)} s`;
-  return [TRIGGERS[run.trigger] ?? '', took].filter(Boolean).join(', ');
+  return [TRIGGERS[run.trigger] ?? '', late(run), took].filter(Boolean).join(', ');
+}
+
+/** Said where nobody was there to begin it: what was due in between is in this sync. */
+function late(run) {
+  const wait = run.due_at && run.started_at ? Date.parse(run.started_at) - Date.parse(run.due_at) : 0;
+  return wait > LATE_MS ? `${span(wait)} late: this service was not fetching` : '';
 }
 
 /** The browser's time zone as "Europe/Berlin (GMT+1)". */

@@ -1,0 +1,143 @@
+-- What may explain holes in a person's readings. Run as cgm_request; each query names the owner itself, as in views.sql.
+
+-- name: holes
+-- Neighbours in the person's series that lie further apart than their connection's cadence allows, newest first; the
+-- reading before the period and the one after it belong to it. The last row may have no neighbour: it is open to now.
+with own as (
+  select p.id
+  from public."Person" p
+  where p.id = %(person_id)s
+    and p."ownerId" = (select auth.uid())::text
+),
+inside as (
+  select r.id, r."timestamp", r.cgm_connection_id
+  from own
+  join public.glucose_readings r on r.person_id = own.id
+  where r."timestamp" >= %(start)s::timestamptz at time zone 'UTC'
+    and r."timestamp" < %(end)s::timestamptz at time zone 'UTC'
+    and r.source = 'cgm'
+    and r.value between 0 and 1000
+),
+before as (
+  select r.id, r."timestamp", r.cgm_connection_id
+  from own
+  join public.glucose_readings r on r.person_id = own.id
+  where r."timestamp" < %(start)s::timestamptz at time zone 'UTC'
+    and r."timestamp" >= timestamp '1970-01-01'
+    and r.source = 'cgm'
+    and r.value between 0 and 1000
+  order by r."timestamp" desc
+  limit 1
+),
+after as (
+  select r.id, r."timestamp", r.cgm_connection_id
+  from own
+  join public.glucose_readings r on r.person_id = own.id
+  where r."timestamp" >= %(end)s::timestamptz at time zone 'UTC'
+    and r."timestamp" < timestamp '3000-01-01'
+    and r.source = 'cgm'
+    and r.value between 0 and 1000
+  order by r."timestamp"
+  limit 1
+),
+pairs as (
+  select s.id, s."timestamp", s.cgm_connection_id,
+         lead(s.id) over w as next_id, lead(s."timestamp") over w as next_timestamp,
+         lead(s.cgm_connection_id) over w as next_connection_id
+  from (
+    select * from before
+    union all
+    select * from inside
+    union all
+    select * from after
+  ) s
+  window w as (order by s."timestamp", s.id)
+),
+found as (
+  select p.*
+  from pairs p
+  left join unnest(%(connection_ids)s::text[], %(holes_s)s::float8[]) as c (id, hole_s) on c.id = p.cgm_connection_id
+  where p.next_timestamp is null
+     or p.next_timestamp - p."timestamp" > make_interval(secs => coalesce(c.hole_s, %(hole_s)s))
+  order by p."timestamp" desc
+  limit %(most)s
+)
+select f."timestamp" at time zone 'UTC' as before_at, f.cgm_connection_id as before_connection,
+       f.next_timestamp at time zone 'UTC' as after_at, f.next_connection_id as after_connection,
+       d.transmitter_hash as before_transmitter, d.transmitter_ticks as before_ticks,
+       n.transmitter_hash as after_transmitter, n.transmitter_ticks as after_ticks
+from found f
+left join lateral (
+  select x.transmitter_hash, x.transmitter_ticks
+  from cgm_private.reading_details x
+  where x.reading_id = f.id
+    and x.transmitter_hash is not null
+  limit 1
+) d on true
+left join lateral (
+  select x.transmitter_hash, x.transmitter_ticks
+  from cgm_private.reading_details x
+  where x.reading_id = f.next_id
+    and x.transmitter_hash is not null
+  limit 1
+) n on true
+order by f."timestamp" desc
+
+-- name: sources
+-- The person's connections, the newest first. Without sync_state: the host app's own.
+select c.id, c.provider::text as provider, c.status::text as status, s.region,
+       case when s.connection_id is null then 'not_adopted' else s.reason end as reason,
+       coalesce(s.connected_at,
+         least(greatest(c.created_at, timestamp '1970-01-01'), timestamp '2999-12-31') at time zone 'UTC') as connected_at,
+       case when c.last_sync_at >= timestamp '1970-01-01' and c.last_sync_at < timestamp '3000-01-01'
+            then c.last_sync_at at time zone 'UTC' end as last_sync_at,
+       s.next_sync_at, s.history_done_at is not null as history_done, s.history_start, now() as now
+from public.cgm_connections c
+join public."Person" p on p.id = c.person_id
+left join cgm_private.sync_state s on s.connection_id = c.id
+where c.person_id = %(person_id)s
+  and p."ownerId" = (select auth.uid())::text
+order by connected_at desc, c.id
+
+-- name: set_aside
+-- Records that are no readings, by the time that the vendor wrote into them.
+select r.measured_text, r.reason
+from cgm_private.rejected_records r
+join public."Person" p on p.id = r.person_id
+where r.person_id = %(person_id)s
+  and p."ownerId" = (select auth.uid())::text
+  and r.measured_text is not null
+order by r.received_at desc
+limit %(most)s
+
+-- name: troubles
+-- When nothing was fetched though it was due: from a failed run to the next one that worked, and runs that began late.
+select x.start_at, x.end_at, x.reason
+from (
+  select min(s.started_at) as start_at, ok.at as end_at, min(s.reason) as reason
+  from cgm_private.sync_runs s
+  join public."Person" p on p.id = s.person_id
+  left join lateral (
+    select min(k.finished_at) as at
+    from cgm_private.sync_runs k
+    where k.connection_id = s.connection_id
+      and k.outcome in ('succeeded', 'nothing_new')
+      and k.requested_at >= s.requested_at
+  ) ok on true
+  where s.person_id = %(person_id)s
+    and p."ownerId" = (select auth.uid())::text
+    and s.outcome = 'failed'
+    and s.started_at is not null
+    and s.requested_at >= %(start)s::timestamptz
+  group by s.connection_id, ok.at
+  union all
+  select s.due_at, s.started_at, null
+  from cgm_private.sync_runs s
+  join public."Person" p on p.id = s.person_id
+  where s.person_id = %(person_id)s
+    and p."ownerId" = (select auth.uid())::text
+    and s.requested_at >= %(start)s::timestamptz
+    and s.started_at - s.due_at > make_interval(secs => %(overdue_s)s)
+) x
+order by x.start_at desc
+limit %(most)s
