@@ -16,7 +16,7 @@ from bench import records
 from bench.history_sync import Answer
 from bench.kit import Bar, Bench, Person, Spent, add_person, measured, ms, open_bench, ratio_of, vendor
 from evercgm.actions.sync import sync_connection
-from evercgm.core.sync import CLOCK_ALLOWANCE, Window, incremental_start
+from evercgm.core.sync import CLOCK_ALLOWANCE, Window
 from evercgm.storage import jobs
 from evercgm.storage.database import Connection, Database
 from evercgm.storage.embedded import Embedded
@@ -59,7 +59,7 @@ async def run(server: Embedded) -> list[Bar]:
     now = datetime.now(UTC).replace(microsecond=0)
     found = records.records(now - timedelta(hours=24, minutes=1), 289)
     high_water = datetime.fromisoformat(str(found[287]["systemTime"]))
-    window = Window(incremental_start(high_water), now + CLOCK_ALLOWANCE)
+    window = Window(high_water - timedelta(hours=24), now + CLOCK_ALLOWANCE)
     first = Window(datetime.fromisoformat(str(found[0]["systemTime"])), high_water + CLOCK_ALLOWANCE)
     answers = {
         ("egvs", urlencode(records.asked(first))): records.egvs(found[:288]),

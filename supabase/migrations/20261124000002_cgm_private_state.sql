@@ -115,11 +115,10 @@ begin
        'adopted_at timestamp with time zone; connected_at timestamp with time zone; connection_id text not null;
         created_at timestamp with time zone not null default now(); failure_count integer not null default 0;
         failures_since timestamp with time zone; generation bigint not null default 0; history_done_at timestamp with
-        time zone; history_start timestamp with time zone; last_daily_scan_at timestamp with time zone;
-        last_weekly_scan_at timestamp with time zone; next_sync_at timestamp with time zone; person_id text not null;
-        previous_refresh_token text not null default ''''::text; reason text; refresh_until timestamp with time zone;
-        region text; token_lifetime_s integer not null default 3600; updated_at timestamp with time zone not null
-        default now(); vendor_account_id text; windows_done jsonb not null default ''[]''::jsonb;
+        time zone; history_start timestamp with time zone; next_sync_at timestamp with time zone; person_id text not
+        null; previous_refresh_token text not null default ''''::text; reason text; refresh_until timestamp with time
+        zone; region text; scans jsonb not null default ''{}''::jsonb; token_lifetime_s integer not null default 3600;
+        updated_at timestamp with time zone not null default now(); vendor_account_id text;
         sync_state_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.cgm_connections(id) ON UPDATE
         CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
         UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY KEY (connection_id); CREATE INDEX
@@ -172,11 +171,9 @@ create table if not exists cgm_private.sync_state (
   failures_since         timestamptz,
   failure_count          integer     not null default 0,
   reason                 text,
-  windows_done           jsonb       not null default '[]',
   history_start          timestamptz,
   history_done_at        timestamptz,
-  last_daily_scan_at     timestamptz,
-  last_weekly_scan_at    timestamptz,
+  scans                  jsonb       not null default '{}',
   refresh_until          timestamptz,
   generation             bigint      not null default 0,
   token_lifetime_s       integer     not null default 3600,

@@ -422,8 +422,7 @@ grant select on
 to cgm_request;
 grant
   select (connection_id, person_id, region, vendor_account_id, next_sync_at, failures_since, failure_count, reason,
-          windows_done, history_start, history_done_at, last_daily_scan_at, last_weekly_scan_at, refresh_until, generation,
-          connected_at, created_at, updated_at)
+          history_start, history_done_at, scans, refresh_until, generation, connected_at, created_at, updated_at)
 on cgm_private.sync_state to cgm_request;
 
 -- The service asks whether all migrations are in.

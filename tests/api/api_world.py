@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx2
 
+from evercgm.core.ladder import Reread
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import Login, Provider, Region, Survey, VendorApp
 from evercgm.provider_kit.vendors import Vendors
@@ -58,6 +59,7 @@ def make_vendors(http: httpx2.AsyncClient) -> Vendors:
         official=True,
         regions={"us": Region("USA", VENDOR, timedelta(hours=1)), "eu": Region("EU", VENDOR, timedelta(hours=3))},
         longest_window=timedelta(days=30),
+        rereads=(Reread("each sync", timedelta(hours=24), timedelta(0), timedelta(days=30)),),
         poll_every=timedelta(minutes=5),
         begin=vendor_begin,
         finish=vendor_finish,

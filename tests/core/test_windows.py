@@ -12,7 +12,6 @@ from evercgm.core.sync import (
     Window,
     advance,
     backward_windows,
-    incremental_start,
     next_poll,
     next_retry,
 )
@@ -69,10 +68,6 @@ def test_the_high_water_never_goes_back_nor_beyond_now(
     if newest is not None and newest <= now:
         assert moved is not None
         assert moved >= newest
-
-
-def test_an_incremental_sync_reads_the_last_day_again() -> None:
-    assert incremental_start(NOW) == NOW - timedelta(hours=24)
 
 
 @given(CHANCES)

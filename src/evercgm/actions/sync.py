@@ -8,10 +8,11 @@ from datetime import datetime
 
 import httpx2
 
+from evercgm.actions import windows
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
 from evercgm.actions.watching import unwatched
-from evercgm.actions.windows import Step, hides_readings, is_complete, is_empty, none_readable, plan
+from evercgm.actions.windows import Marks, Plan, Step
 from evercgm.core import sync as schedule
 from evercgm.core.audit import SERVICE, Action
 from evercgm.core.connection import Status
@@ -156,11 +157,10 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
     """Read and store every window in turn, each in its own transaction."""
-    survey = await _survey(sync)
-    steps = plan(sync.access.loaded, sync.run, survey, sync.provider, sync.clock())
+    plan = await _plan(sync)
     total = Saved()
     done = 0
-    async for saved in _windows(sync, steps, survey):
+    async for saved in _windows(sync, plan):
         done += 1
         total = replace(
             saved,
@@ -169,16 +169,32 @@ async def _read_all(sync: _Sync, watch: Watch) -> Saved:
             updated=total.updated + saved.updated,
             rejected=total.rejected + saved.rejected,
         )
-        watch(Progress(done=done, windows=len(steps), saved=total))
+        watch(Progress(done=done, windows=len(plan.steps), saved=total))
     return total
 
 
 async def _survey(sync: _Sync) -> Survey | None:
     """What the vendor holds; asked while the history is not complete and for an asked window."""
-    asked = sync.run.window_from is not None or sync.run.window_to is not None
-    if is_complete(sync.access.loaded) and not asked:
+    if windows.is_complete(sync.access.loaded) and not windows.is_asked(sync.run):
         return None
     return await sync.access.call(lambda token: sync.provider.survey(sync.http, sync.app, token))
+
+
+async def _plan(sync: _Sync) -> Plan:
+    """Made before anything is read; where scans begin, the vendor is asked how deep its news go."""
+    survey = await _survey(sync)
+    now = sync.clock()
+    since = windows.news_since(sync.access.loaded, sync.run, sync.provider, now)
+    first = await _first_news(sync, since) if since is not None else None
+    return windows.plan(sync.access.loaded, sync.run, survey, sync.provider, now, first)
+
+
+async def _first_news(sync: _Sync, since: datetime) -> datetime | None:
+    news = sync.provider.news
+    if news is None:
+        return None
+    first = await sync.access.call(lambda token: news.ask(sync.http, sync.app, token, since))
+    return windows.believable_news(sync.access.loaded, first)
 
 
 async def _read(sync: _Sync, window: Window) -> Batch:
@@ -188,28 +204,25 @@ async def _read(sync: _Sync, window: Window) -> Batch:
     return await sync.access.call(read)
 
 
-async def _windows(sync: _Sync, steps: list[Step], survey: Survey | None) -> AsyncIterator[Saved]:
-    """Read and store them in order. From the first doubtful one on, neither cursor nor marks move: it is read again."""
-    high_water = sync.access.loaded.high_water
-    believed = True
-    for step in steps:
+async def _windows(sync: _Sync, plan: Plan) -> AsyncIterator[Saved]:
+    """Read and store them in order, each with what is known from it."""
+    marks = plan.marks
+    for step in plan.steps:
         batch = await _read(sync, step.window)
-        if is_empty(batch) and len(steps) > 1:
+        if windows.is_empty(batch) and len(plan.steps) > 1:
             # A month without a reading is possible; an answer that is empty by mistake would be a month lost.
             batch = await _read(sync, step.window)
-        if hides_readings(step.window, batch, survey):
+        if windows.hides_readings(step.window, batch, plan.survey):
             raise VendorTryLater("the vendor's cloud showed no readings where it says it has some")
-        saved, high_water, believed = await _store(sync, step, survey, batch, high_water, believed)
+        saved, marks = await _store(sync, plan, step, batch, marks)
         yield saved
-        if saved.doubtful and none_readable(batch):
+        if saved.doubtful and windows.none_readable(batch):
             raise VendorChanged("no record of a window could be read")
 
 
-async def _store(
-    sync: _Sync, step: Step, survey: Survey | None, batch: Batch, high_water: datetime | None, believed: bool
-) -> tuple[Saved, datetime | None, bool]:
-    """Readings, details, cursor and counts of one window in one transaction; the new high water and belief."""
-    loaded = sync.access.loaded
+async def _store(sync: _Sync, plan: Plan, step: Step, batch: Batch, marks: Marks) -> tuple[Saved, Marks]:
+    """Readings, details, cursor, scans and counts of one window in one transaction; what is known then."""
+    loaded, survey = sync.access.loaded, plan.survey
     account = batch.account_id or loaded.account_id or (survey.account_id if survey else None)
     if loaded.account_id is not None and account != loaded.account_id:
         raise VendorChanged("an answer for another account than the one that was connected")
@@ -217,24 +230,24 @@ async def _store(
     async with sync.db.as_worker() as conn:
         if not await connections.lock(conn, loaded.id):
             raise ConnectionGoneError(loaded.id)
-        saved = await readings.save(conn, owner, batch)
-        believed = believed and not saved.doubtful
-        if believed and step.moves_high_water:
-            high_water = schedule.advance(high_water, saved.newest, sync.clock())
+        saved = await readings.save(conn, owner, batch, step.window)
+        doubtful = saved.doubtful > 0
+        known = windows.after(marks, step, plan, sync.provider, sync.clock(), newest=saved.newest, doubtful=doubtful)
         still_there = await connections.note_progress(
             conn,
             loaded.id,
             loaded.connected_at,
-            high_water=high_water,
-            history_start=step.history_start if believed else None,
-            history_done=believed and step.history_done,
+            high_water=known.high_water,
+            history_start=step.history_start if known.believed else None,
+            history_done=known.believed and step.history_done,
+            scans=known.scans if known.scans != marks.scans else None,
             account_id=account,
             device_id=survey.device_id if survey else None,
         )
         if not still_there:
             raise ConnectionGoneError(loaded.id)
         await runs.count(conn, sync.run, saved)
-    return saved, high_water, believed
+    return saved, known
 
 
 async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved, now: datetime) -> Result:

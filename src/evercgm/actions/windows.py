@@ -1,9 +1,11 @@
-"""Which windows one sync reads, in which order, and whether an answer may be believed. Pure."""
+"""Which windows one sync reads, in which order, whether an answer may be believed, and what is then known. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from evercgm.core import ladder
 from evercgm.core import sync as schedule
+from evercgm.core.ladder import Scans
 from evercgm.core.reading import UNREAD, Batch
 from evercgm.core.sync import Window
 from evercgm.provider_kit.contract import Provider, Survey
@@ -21,27 +23,96 @@ class Step:
     moves_high_water: bool = True
 
 
-def plan(loaded: Loaded, run: Run, survey: Survey | None, provider: Provider, now: datetime) -> list[Step]:
-    """The windows of this sync, in order. An asked window alone; else what is new, then older history."""
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How far reading has come. ``believed``: no window of this sync was doubtful so far."""
+
+    high_water: datetime | None
+    scans: Scans
+    believed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The windows of one sync in order; all are read after ``made_at``. ``marks``: before the first of them.
+
+    ``survey``: what the vendor says it holds, where it was asked.
+    """
+
+    steps: list[Step]
+    marks: Marks
+    made_at: datetime
+    survey: Survey | None
+
+
+def plan(
+    loaded: Loaded,
+    run: Run,
+    survey: Survey | None,
+    provider: Provider,
+    now: datetime,
+    news: datetime | None = None,
+) -> Plan:
+    """An asked window alone; else what is new, then what is read again, then older history.
+
+    ``news``: when the first of what the vendor calls new was measured.
+    """
     end = now + schedule.CLOCK_ALLOWANCE
-    longest = provider.longest_window
-    if run.window_from is not None or run.window_to is not None:
-        asked_end = min(run.window_to or end, end)
-        start = run.window_from or (loaded.high_water or asked_end) - schedule.REREAD
-        if survey is not None and survey.first is not None:
-            # Nothing is older than this: a window from long ago must not spend the vendor's limits.
-            start = max(start, survey.first)
-        return [Step(window, moves_high_water=False) for window in schedule.backward_windows(start, asked_end, longest)]
-    steps = _catch_up(loaded, end, longest)
-    return steps + _history(loaded, survey, end, longest)
+    marks = Marks(loaded.high_water, loaded.scans)
+    if is_asked(run):
+        return Plan(_asked(loaded, run, survey, provider, end), marks, now, survey)
+    steps: list[Step] = []
+    if loaded.high_water is not None:
+        scans = ladder.begin_due(provider.rereads, loaded.scans, loaded.high_water, now, news)
+        marks = replace(marks, scans=scans)
+        steps += [Step(window) for window in ladder.catch_up(provider.rereads, loaded.high_water, end)]
+        steps += [Step(window, moves_high_water=False) for window in ladder.to_read(provider.rereads, scans)]
+    return Plan(steps + _history(loaded, survey, end, provider.longest_window), marks, now, survey)
 
 
-def _catch_up(loaded: Loaded, end: datetime, longest: timedelta) -> list[Step]:
-    """From 24 h before the high water to now, oldest first: the cursor may follow each window."""
-    if loaded.high_water is None:
-        return []
-    start = schedule.incremental_start(loaded.high_water)
-    return [Step(window) for window in reversed(schedule.backward_windows(start, end, longest))]
+def after(
+    marks: Marks, step: Step, plan: Plan, provider: Provider, now: datetime, *, newest: datetime | None, doubtful: bool
+) -> Marks:
+    """What is known once a step of the plan is stored; ``newest`` of what it showed.
+
+    From the first doubtful one on the cursor stays, so that it is read again; a scan reads its doubtful windows again.
+    """
+    believed = marks.believed and not doubtful
+    scans = marks.scans if doubtful else ladder.stored(marks.scans, step.window)
+    high_water = marks.high_water
+    if believed and step.moves_high_water:
+        high_water = schedule.advance(high_water, newest, now)
+    if marks.high_water is None and high_water is not None:
+        # The first of history: from here on everything is being read, each depth of it.
+        scans = ladder.all_read(provider.rereads, plan.made_at)
+    return Marks(high_water, scans, believed)
+
+
+def news_since(loaded: Loaded, run: Run, provider: Provider, now: datetime) -> datetime | None:
+    """From when on to ask what came new; None where no scan of a complete history begins, or it cannot be asked."""
+    if provider.news is None or is_asked(run) or not is_complete(loaded):
+        return None
+    return ladder.ask_news_since(provider.rereads, loaded.scans, now, provider.news.reach)
+
+
+def believable_news(loaded: Loaded, news: datetime | None) -> datetime | None:
+    """``news``, unless it is the first reading of all: then the vendor did not look at what is new."""
+    return None if news == loaded.history_start else news
+
+
+def is_asked(run: Run) -> bool:
+    """Whether somebody asked for a window."""
+    return run.window_from is not None or run.window_to is not None
+
+
+def _asked(loaded: Loaded, run: Run, survey: Survey | None, provider: Provider, end: datetime) -> list[Step]:
+    end = min(run.window_to or end, end)
+    start = run.window_from or (loaded.high_water or end) - provider.rereads[0].back
+    if survey is not None and survey.first is not None:
+        # Nothing is older than this: a window from long ago must not spend the vendor's limits.
+        start = max(start, survey.first)
+    windows = schedule.backward_windows(start, end, provider.longest_window)
+    return [Step(window, moves_high_water=False) for window in windows]
 
 
 def _history(loaded: Loaded, survey: Survey | None, end: datetime, longest: timedelta) -> list[Step]:

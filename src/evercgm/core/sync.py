@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-REREAD = timedelta(hours=24)
 # A vendor's clock may run ahead of ours: ask a little past now.
 CLOCK_ALLOWANCE = timedelta(minutes=5)
 OVERLAP = timedelta(seconds=1)
@@ -34,11 +33,6 @@ def backward_windows(start: datetime, end: datetime, longest: timedelta) -> list
             break
         end = low + OVERLAP
     return windows
-
-
-def incremental_start(high_water: datetime) -> datetime:
-    """Where an incremental sync begins: 24 h before the newest known reading, for what came late."""
-    return high_water - REREAD
 
 
 def advance(high_water: datetime | None, newest: datetime | None, now: datetime) -> datetime | None:

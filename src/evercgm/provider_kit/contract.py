@@ -1,4 +1,4 @@
-"""The record that every way in fills: its facts, and five functions."""
+"""The record that every way in fills: its facts, and five functions; a sixth where the vendor can tell what is new."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 import httpx2
 
+from evercgm.core import ladder
 from evercgm.core.connection import CADENCE
+from evercgm.core.ladder import Reread
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret, Tokens
@@ -55,6 +57,19 @@ Finish = Callable[[httpx2.AsyncClient, VendorApp, Secret, Secret], Awaitable[Tok
 Refresh = Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[Tokens]]
 Look = Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[Survey]]
 Read = Callable[[httpx2.AsyncClient, VendorApp, Secret, Window], Awaitable[Batch]]
+AskNews = Callable[[httpx2.AsyncClient, VendorApp, Secret, datetime], Awaitable[datetime | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """How a vendor tells when the first of what came since a moment was measured; None: nothing, or it cannot tell.
+
+    A hint: a scan may reach deeper because of it, and nothing is left unread because of it. ``reach``: the answer is
+    not sound where the moment is as long ago as this.
+    """
+
+    ask: AskNews
+    reach: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,7 @@ class Provider:
 
     begin: the address of the vendor's consent page. finish: code and PKCE verifier into tokens.
     refresh: a refresh token into new tokens. survey: what is there. read: one window of readings.
+    rereads: what of the past is read again and how often, for what comes late; the first rung at each sync.
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
     cadence: the time from one reading to the next. keeps: how far back the vendor gives them; None: all there are.
     """
@@ -73,6 +89,7 @@ class Provider:
     official: bool
     regions: Mapping[str, Region]
     longest_window: timedelta
+    rereads: tuple[Reread, ...]
     poll_every: timedelta
     begin: Begin
     finish: Finish
@@ -82,3 +99,8 @@ class Provider:
     consent_lasts: timedelta | None = None
     cadence: timedelta = CADENCE
     keeps: timedelta | None = None
+    news: News | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the rereads are no ladder."""
+        ladder.check(self.rereads)

@@ -6,27 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import psycopg
 
 from evercgm.core.connection import Status, message_for
 from evercgm.core.errors import SealBroken
+from evercgm.core.ladder import Scans
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.core.verdict import Verdict
 from evercgm.storage.database import Connection, Database, Row, load_queries
+from evercgm.storage.progress import read_cursor, read_scans, write_cursor, write_scans
 from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("connections.sql")
 # Longer than the longest vendor call (provider_kit/send.py, 300 s): two refreshers never overlap.
 REFRESH_LEASE_S = 390
 SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-
-
-class Cursor(msgspec.Struct, frozen=True):
-    """``sync_cursor`` as we write it; anything else there means none. ``egv_high_water`` is aware UTC."""
-
-    v: int
-    egv_high_water: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +42,7 @@ class Loaded:
     generation: int
     history_start: datetime | None
     history_done: bool
+    scans: Scans
     next_sync_at: datetime | None
     failure_count: int
     reason: str | None
@@ -99,11 +94,12 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
             lifetime_s=row["token_lifetime_s"],
         ),
         status=row["status"],
-        high_water=_high_water(row["sync_cursor"]),
+        high_water=read_cursor(row["sync_cursor"]),
         device_id=row["device_id"],
         generation=row["generation"],
         history_start=row["history_start"],
         history_done=row["history_done_at"] is not None,
+        scans=read_scans(row["scans"]),
         next_sync_at=row["next_sync_at"],
         failure_count=row["failure_count"],
         reason=row["reason"],
@@ -112,16 +108,6 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         refreshing=bool(row["refreshing"]),
         connected_at=row["connected_at"],
     )
-
-
-def _high_water(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        cursor = msgspec.json.decode(text, type=Cursor)
-    except msgspec.DecodeError:
-        return None
-    return cursor.egv_high_water if cursor.v == 1 and cursor.egv_high_water.tzinfo else None
 
 
 async def store_connected(
@@ -246,6 +232,7 @@ async def note_progress(
     high_water: datetime | None = None,
     history_start: datetime | None = None,
     history_done: bool = False,
+    scans: Scans | None = None,
     account_id: str | None = None,
     device_id: str | None = None,
 ) -> bool:
@@ -253,15 +240,13 @@ async def note_progress(
 
     ``connected_at`` as the sync saw it when it began: nothing moves where it was connected anew since.
     """
-    text = None
-    if high_water is not None:
-        text = msgspec.json.encode(Cursor(v=1, egv_high_water=high_water)).decode()
     values = {
         "id": connection_id,
         "connected_at": connected_at,
-        "sync_cursor": text,
+        "sync_cursor": None if high_water is None else write_cursor(high_water),
         "history_start": history_start,
         "history_done": history_done,
+        "scans": None if scans is None else write_scans(scans),
         "account_id": account_id,
         "device_id": device_id,
     }

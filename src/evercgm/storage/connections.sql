@@ -58,9 +58,7 @@ values (%(id)s, %(person_id)s, %(region)s, %(account_id)s, %(lifetime_s)s, now()
 on conflict (connection_id) do update
 set history_start = case when not %(anew)s then sync_state.history_start end,
     history_done_at = case when not %(anew)s then sync_state.history_done_at end,
-    windows_done = case when %(anew)s then '[]' else sync_state.windows_done end,
-    last_daily_scan_at = case when not %(anew)s then sync_state.last_daily_scan_at end,
-    last_weekly_scan_at = case when not %(anew)s then sync_state.last_weekly_scan_at end,
+    scans = case when %(anew)s then '{}' else sync_state.scans end,
     region = excluded.region,
     vendor_account_id = case
       when %(anew)s then excluded.vendor_account_id
@@ -89,7 +87,7 @@ select c.id from public.cgm_connections c where c.id = %(id)s for update
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
-       s.history_done_at, s.next_sync_at, s.failure_count, s.reason, s.connected_at,
+       s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at,
        s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
        s.refresh_until > now() as refreshing
 from public.cgm_connections c
@@ -139,12 +137,13 @@ where connection_id = %(id)s
   and generation = %(generation)s
 
 -- name: note_progress
--- Cursor, history mark and what was learnt, in the transaction that stored the readings. No row: it is gone, or
+-- Cursor, history mark, scans and what was learnt, in the transaction that stored the readings. No row: it is gone, or
 -- was connected anew since the sync began, perhaps with another account: an old cursor must not move the new one.
 with state as (
   update cgm_private.sync_state
   set history_start = coalesce(%(history_start)s::timestamptz, history_start),
       history_done_at = case when %(history_done)s then coalesce(history_done_at, now()) else history_done_at end,
+      scans = coalesce(%(scans)s::jsonb, scans),
       vendor_account_id = coalesce(vendor_account_id, %(account_id)s::text)
   where connection_id = %(id)s
     and connected_at is not distinct from %(connected_at)s::timestamptz

@@ -4,16 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from evercgm.core.reading import UNREAD, Batch, Reading, ids_in
+from evercgm.core.sync import Window
 from evercgm.storage.database import Connection, load_queries
 
 QUERIES = load_queries("readings.sql")
 SAME_MOMENT = timedelta(seconds=30)
 # A record that cannot be read is asked for so often before it counts as never readable.
 ENOUGH_TRIES = 5
+# Ends of a window are asked for in whole seconds: so near to them nothing counts as absent.
+EDGE = timedelta(seconds=1)
 _IN_ORDER = attrgetter("measured_at", "record_key")
 
 
@@ -68,15 +72,18 @@ class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
     display_offset_min: int | None = None
 
 
-async def save(conn: Connection, owner: Owner, batch: Batch) -> Saved:
-    """Save in the caller's transaction. Matches each record to what is stored; inserts only what is new."""
+async def save(conn: Connection, owner: Owner, batch: Batch, window: Window | None = None) -> Saved:
+    """Save in the caller's transaction. Matches each record to what is stored; inserts only what is new.
+
+    What is stored of ``window`` and not in the batch stays, and is noted as absent since now.
+    """
     await lock_person(conn, owner.person_id)
     readings = _one_per_key(batch.readings)
     rejected, doubtful = await _keep_rejected(conn, owner, batch)
+    sent = [_sent(n, reading) for n, reading in enumerate(readings)]
+    found = await _match(conn, owner, sent, _absences(batch, window))
     if not readings:
         return Saved(fetched=len(batch.rejected), rejected=rejected, doubtful=doubtful)
-    sent = [_sent(n, reading) for n, reading in enumerate(readings)]
-    found = await _match(conn, owner, sent)
     ids, new = _assign_ids(owner, readings, found.ids)
     open_places = [n for n in range(len(readings)) if n not in found.settled]
     for n in open_places:
@@ -126,10 +133,18 @@ def _complete(sent: _Sent, reading: Reading, id_: str, is_new: bool) -> None:
     sent.display_offset_min = reading.display_offset_min
 
 
-async def _match(conn: Connection, owner: Owner, sent: list[_Sent]) -> _Matches:
+def _absences(batch: Batch, window: Window | None) -> dict[str, Any]:
+    """Where to look for what an answer lacks: nowhere, if some of it could not be read. A record set aside is there."""
+    if window is None or any(record.reason in UNREAD for record in batch.rejected):
+        return {"start": None, "end": None, "aside": []}
+    aside = [record.record_key for record in batch.rejected]
+    return {"start": window.start + EDGE, "end": window.end - EDGE, "aside": aside}
+
+
+async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: dict[str, Any]) -> _Matches:
+    records = msgspec.json.encode(sent).decode()
     cursor = await conn.execute(
-        QUERIES["match"],
-        {"person_id": owner.person_id, "stream": owner.stream, "records": msgspec.json.encode(sent).decode()},
+        QUERIES["match"], {"person_id": owner.person_id, "stream": owner.stream, "records": records, **absences}
     )
     rows = await cursor.fetchall()
     return _Matches(

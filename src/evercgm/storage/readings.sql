@@ -5,7 +5,23 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
 -- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
-with found as materialized (
+-- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent.
+with absent as (
+  update cgm_private.reading_details d
+  set absent_since = now()
+  from public.glucose_readings r
+  where r.person_id = %(person_id)s
+    and r."timestamp" >= %(start)s::timestamptz at time zone 'UTC'
+    and r."timestamp" < %(end)s::timestamptz at time zone 'UTC'
+    and d.reading_id = r.id
+    and d.person_id = %(person_id)s
+    and d.stream = %(stream)s
+    and d.absent_since is null
+    and d.record_key <> all(%(aside)s::text[])
+    and not exists (
+      select from json_to_recordset(%(records)s::json) as i (record_key text) where i.record_key = d.record_key
+    )
+), found as materialized (
   select i.n,
          known.reading_id is not null as known,
          known.settled,

@@ -30,6 +30,19 @@ async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Sur
     return Survey(held.account_id, held.first, held.last, device_id)
 
 
+async def news(http: httpx2.AsyncClient, app: VendorApp, token: Secret, since: datetime) -> datetime | None:
+    """When the first of what is new since then was measured. Dexcom v3, "dataRange" with "lastSyncTime", read 2026-11.
+
+    "New" is taken for uploaded, which is not documented; None also where the question is not understood, since its form
+    is told in two ways. Raises VendorDenied, VendorTryLater.
+    """
+    try:
+        ask = {"lastSyncTime": query_time(since) + "Z"}
+        return mapping.read_data_range(await _get(http, app, token, "dataRange", ask)).first
+    except VendorChanged:
+        return None
+
+
 async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: Window) -> Batch:
     """The readings of one window. Dexcom v3, "egvs", read 2026-11; window <= 30 days, ends at whole seconds.
 
