@@ -116,14 +116,14 @@ begin
         created_at timestamp with time zone not null default now(); failure_count integer not null default 0;
         failures_since timestamp with time zone; generation bigint not null default 0; history_done_at timestamp with
         time zone; history_start timestamp with time zone; next_sync_at timestamp with time zone; person_id text not
-        null; previous_refresh_token text not null default ''''::text; reason text; refresh_until timestamp with time
-        zone; region text; scans jsonb not null default ''{}''::jsonb; token_lifetime_s integer not null default 3600;
-        updated_at timestamp with time zone not null default now(); vendor_account_id text;
-        sync_state_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.cgm_connections(id) ON UPDATE
-        CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
-        UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY KEY (connection_id); CREATE INDEX
-        sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree (next_sync_at); CREATE INDEX
-        sync_state_person_id_idx ON cgm_private.sync_state USING btree (person_id)'),
+        null; previous_refresh_token text not null default ''''::text; quiet_count integer not null default 0; reason
+        text; refresh_until timestamp with time zone; region text; scans jsonb not null default ''{}''::jsonb;
+        token_lifetime_s integer not null default 3600; updated_at timestamp with time zone not null default now();
+        vendor_account_id text; sync_state_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES
+        public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN KEY
+        (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY KEY
+        (connection_id); CREATE INDEX sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree
+        (next_sync_at); CREATE INDEX sync_state_person_id_idx ON cgm_private.sync_state USING btree (person_id)'),
       ('cgm_private.vendor_budgets',
        'calls integer not null default 0; provider text not null; region text not null; window_start timestamp with
         time zone not null; vendor_budgets_pkey PRIMARY KEY (provider, region, window_start)')
@@ -170,6 +170,7 @@ create table if not exists cgm_private.sync_state (
   next_sync_at           timestamptz,
   failures_since         timestamptz,
   failure_count          integer     not null default 0,
+  quiet_count            integer     not null default 0,
   reason                 text,
   history_start          timestamptz,
   history_done_at        timestamptz,

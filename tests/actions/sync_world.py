@@ -3,7 +3,7 @@
 import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,8 +24,10 @@ from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator.app import create_app
+from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Account
 from evercgm.providers.dexcom.simulator.state import Client
 from evercgm.storage.database import Database, open_database
+from evercgm.storage.runs import Trigger
 from evercgm.storage.vault import Vault
 
 CALLBACK = "http://cgm.test/api/metabolic/cgm/dexcom/callback"
@@ -94,8 +96,8 @@ class World:
         """From the hand-over to the callback, as one browser walks it."""
         return await walk_consent(self.db, self.vendors, self.caller, self.person_id, username, decision)
 
-    async def sync(self, connection_id: str, **more: Any) -> Result | None:
-        return await sync_connection(self.db, self.vendors, connection_id, trigger="command", **more)
+    async def sync(self, connection_id: str, trigger: Trigger = "command", **more: Any) -> Result | None:
+        return await sync_connection(self.db, self.vendors, connection_id, trigger=trigger, **more)
 
     async def truth(self, username: str = "User7") -> list[tuple[datetime, float]]:
         """What the cloud holds of an account up to now, oldest first, as the host's table shows it."""
@@ -156,10 +158,14 @@ async def walk_consent(
 
 @asynccontextmanager
 async def open_world(
-    admin_dsn: str, service_dsn: str, cloud_dir: Path, clock: Callable[[], datetime] = utc_now
+    admin_dsn: str,
+    service_dsn: str,
+    cloud_dir: Path,
+    clock: Callable[[], datetime] = utc_now,
+    accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
 ) -> AsyncIterator[World]:
-    """``clock``: the cloud's."""
-    cloud = create_app(cloud_dir, clients=[CLIENT], clock=clock)
+    """``clock`` and ``accounts``: the cloud's."""
+    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:

@@ -12,6 +12,7 @@ from evercgm.core.sync import (
     Window,
     advance,
     backward_windows,
+    next_live_poll,
     next_poll,
     next_retry,
 )
@@ -88,3 +89,34 @@ def test_a_vendors_wish_is_obeyed_up_to_an_hour(failures: int, chance: float, as
 
     assert timedelta(minutes=1) <= wait <= timedelta(hours=1.2)
     assert asked is None or wait >= min(asked, timedelta(hours=1))
+
+
+@given(st.floats(0, 0.999), st.integers(0, 100))
+def test_while_nothing_is_new_the_wait_grows_to_four_times_and_no_further(chance: float, quiet: int) -> None:
+    every = timedelta(minutes=5)
+
+    wait = next_poll(NOW, every, chance, quiet) - NOW
+
+    factor = 1 if quiet <= 3 else min(quiet - 2, 4)
+    assert every * factor * 0.89 <= wait <= every * factor * 1.11
+
+
+@given(
+    st.floats(0, 0.999),
+    st.one_of(st.none(), st.floats(-60, 3600 * 5)),
+    st.integers(0, 10),
+)
+def test_a_live_poll_comes_when_the_next_reading_should_be_there_and_never_at_once(
+    chance: float, age_s: float | None, quiet: int
+) -> None:
+    newest = None if age_s is None else NOW - timedelta(seconds=age_s)
+    cadence, live = timedelta(minutes=5), timedelta(seconds=20)
+
+    at = next_live_poll(NOW, newest, cadence, live, chance, quiet)
+
+    assert timedelta(seconds=30) <= at - NOW <= cadence * 4.5
+    if newest is not None and NOW - newest <= cadence * 4 and quiet <= 3:
+        after_a_reading = (at - newest - live) % cadence
+        assert after_a_reading <= timedelta(seconds=18, microseconds=2) or cadence - after_a_reading < timedelta(
+            microseconds=2
+        )

@@ -171,7 +171,7 @@ async def test_a_success_with_older_tokens_does_not_clear_a_newer_failure(store:
     async with store.db.as_worker() as conn:
         await connections.note_failure(conn, new, DENIED)
 
-        await connections.note_success(conn, old, datetime(2000, 1, 1, tzinfo=UTC))
+        await connections.note_success(conn, old, datetime(2000, 1, 1, tzinfo=UTC), 0)
 
     assert store.sql(STATE, old.id) == [("error", "vendor_denied", 3, 1)]
     assert (await store.load(old.id)).next_sync_at == LATER
@@ -222,8 +222,8 @@ async def test_what_is_due_works_or_has_trouble_and_its_time_has_come_or_somebod
         await store.connection(at_rest, None, queued=True)
 
     async with store.db.as_worker() as conn:
-        assert await connections.due(conn, 10) == [asked, latest, late]
-        assert await connections.due(conn, 2) == [asked, latest]
+        assert await connections.due(conn, 10) == ([asked], [latest, late])
+        assert await connections.due(conn, 2) == ([asked], [latest])
 
 
 async def test_a_run_that_has_ended_makes_nothing_due(store: Store) -> None:
@@ -231,7 +231,7 @@ async def test_a_run_that_has_ended_makes_nothing_due(store: Store) -> None:
     store.sql("update cgm_private.sync_runs set state = 'done', outcome = 'succeeded'")
 
     async with store.db.as_worker() as conn:
-        assert await connections.due(conn, 10) == []
+        assert await connections.due(conn, 10) == ([], [])
 
 
 async def test_a_connection_has_one_job_in_the_queue_however_often_it_is_put_there(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -70,9 +70,15 @@ class _Sync:
     access: Access
     run: Run
     clock: Clock
+    others_wait: Callable[[], Awaitable[bool]]
 
 
 Watch = Callable[[Progress], None]
+
+
+async def nobody_waits() -> bool:
+    """Where a sync is alone: a command, a test."""
+    return False
 
 
 async def sync_connection(
@@ -85,8 +91,11 @@ async def sync_connection(
     window: tuple[datetime | None, datetime | None] = (None, None),
     watch: Watch = unwatched,
     clock: Clock = utc_now,
+    others_wait: Callable[[], Awaitable[bool]] = nobody_waits,
 ) -> Result | None:
     """Bring a connection up to date, or read the asked ``window`` (aware UTC) again. None where it is gone.
+
+    What is old (history, what is read again) is left to a later sync where ``others_wait`` for a worker.
 
     Vendor failures end in the connection's status and next time, never in an exception; what is raised
     is a bug or the loss of the database.
@@ -98,7 +107,7 @@ async def sync_connection(
     if begun is None or isinstance(begun, Result):
         return begun
     loaded, run = begun
-    return await _run(db, vendors, loaded, run, watch, clock)
+    return await _run(db, vendors, loaded, run, watch, clock, others_wait)
 
 
 async def _begin(
@@ -140,13 +149,21 @@ async def _start(conn: Connection, run: Run, job_id: int | None) -> bool:
     return starts > 0
 
 
-async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: Watch, clock: Clock) -> Result:
+async def _run(
+    db: Database,
+    vendors: Vendors,
+    loaded: Loaded,
+    run: Run,
+    watch: Watch,
+    clock: Clock,
+    others_wait: Callable[[], Awaitable[bool]],
+) -> Result:
     access: Access | None = None
     try:
         provider = vendors.providers[loaded.provider]
         access = Access(db, vendors, provider.route, loaded, clock)
         app, http = vendors.app(provider.route, loaded.region), vendors.client(provider.route, loaded.region)
-        saved = await _read_all(_Sync(db, provider, app, http, access, run, clock), watch)
+        saved = await _read_all(_Sync(db, provider, app, http, access, run, clock, others_wait), watch)
     except ConnectionGoneError:
         return await _cancelled(db, run)
     except EvercgmError as failure:
@@ -208,6 +225,8 @@ async def _windows(sync: _Sync, plan: Plan) -> AsyncIterator[Saved]:
     """Read and store them in order, each with what is known from it."""
     marks = plan.marks
     for step in plan.steps:
+        if step.gives_way and await sync.others_wait():
+            return
         batch = await _read(sync, step.window)
         if windows.is_empty(batch) and len(plan.steps) > 1:
             # A month without a reading is possible; an answer that is empty by mistake would be a month lost.
@@ -251,10 +270,10 @@ async def _store(sync: _Sync, plan: Plan, step: Step, batch: Batch, marks: Marks
 
 
 async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run, saved: Saved, now: datetime) -> Result:
-    next_sync_at = schedule.next_poll(now, provider.poll_every, random.random())  # noqa: S311
+    outcome: Outcome = "succeeded" if saved.inserted or saved.updated else "nothing_new"
+    quiet = loaded.quiet + 1 if outcome == "nothing_new" and run.trigger == "schedule" else 0
     async with db.as_worker() as conn:
-        await connections.note_success(conn, loaded, next_sync_at)
-        outcome: Outcome = "succeeded" if saved.inserted or saved.updated else "nothing_new"
+        await connections.note_success(conn, loaded, _next_poll(provider, saved, quiet, now), quiet)
         await runs.finish(conn, run, outcome)
     if loaded.reason is not None:
         log.info("sync_recovered", connection_id=loaded.id, was=loaded.reason)
@@ -267,6 +286,13 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
         rejected=saved.rejected,
     )
     return Result(outcome, None, saved)
+
+
+def _next_poll(provider: Provider, saved: Saved, quiet: int, now: datetime) -> datetime:
+    chance = random.random()  # noqa: S311 - spreads the load
+    if provider.live is None:
+        return schedule.next_poll(now, provider.poll_every, chance, quiet)
+    return schedule.next_live_poll(now, saved.newest, provider.cadence, provider.live, chance, quiet)
 
 
 async def _failed(

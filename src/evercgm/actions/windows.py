@@ -12,15 +12,22 @@ from evercgm.provider_kit.contract import Provider, Survey
 from evercgm.storage.connections import Loaded
 from evercgm.storage.runs import Run
 
+# Old windows give way to other people's new readings for so long, and then no more: late data have their promise, too.
+PATIENCE = timedelta(hours=12)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A window to read, and what is known once it is stored: how far down history is, whether it is done."""
+    """A window to read, and what is known once it is stored: how far down history is, whether it is done.
+
+    ``gives_way``: what is old waits for a later sync while other people's new readings wait for a worker.
+    """
 
     window: Window
     history_start: datetime | None = None
     history_done: bool = False
     moves_high_water: bool = True
+    gives_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,12 @@ def plan(
         scans = ladder.begin_due(provider.rereads, loaded.scans, loaded.high_water, now, news)
         marks = replace(marks, scans=scans)
         steps += [Step(window) for window in ladder.catch_up(provider.rereads, loaded.high_water, end)]
-        steps += [Step(window, moves_high_water=False) for window in ladder.to_read(provider.rereads, scans)]
-    return Plan(steps + _history(loaded, survey, end, provider.longest_window), marks, now, survey)
+        patient = not ladder.hangs(scans, now, PATIENCE)
+        steps += [
+            Step(window, moves_high_water=False, gives_way=patient)
+            for window in ladder.to_read(provider.rereads, scans)
+        ]
+    return Plan(steps + _history(loaded, survey, end, provider.longest_window, now), marks, now, survey)
 
 
 def after(
@@ -115,15 +126,24 @@ def _asked(loaded: Loaded, run: Run, survey: Survey | None, provider: Provider, 
     return [Step(window, moves_high_water=False) for window in windows]
 
 
-def _history(loaded: Loaded, survey: Survey | None, end: datetime, longest: timedelta) -> list[Step]:
-    """From where history ended last time down to the vendor's first reading, newest first."""
+def _history(loaded: Loaded, survey: Survey | None, end: datetime, longest: timedelta, now: datetime) -> list[Step]:
+    """From where history ended last time down to the vendor's first reading, newest first; the first of all at once."""
     if survey is None or survey.first is None or is_complete(loaded):
         return []
     # Without a cursor nothing was ever stored, whatever the marks say.
     upper = (loaded.history_start if loaded.high_water is not None else None) or end
     windows = schedule.backward_windows(survey.first, upper, longest)
     last = len(windows) - 1
-    return [Step(window, history_start=window.start, history_done=n == last) for n, window in enumerate(windows)]
+    patient = loaded.connected_at is None or now - loaded.connected_at < PATIENCE
+    return [
+        Step(
+            window,
+            history_start=window.start,
+            history_done=n == last,
+            gives_way=patient and (n > 0 or loaded.high_water is not None),
+        )
+        for n, window in enumerate(windows)
+    ]
 
 
 def is_complete(loaded: Loaded) -> bool:

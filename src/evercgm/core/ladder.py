@@ -96,6 +96,11 @@ def stored(scans: Scans, window: Window) -> Scans:
     return {name: _without(scan, window) for name, scan in scans.items()}
 
 
+def hangs(scans: Scans, now: datetime, patience: timedelta) -> bool:
+    """Whether a scan that was begun so long ago still has windows to read."""
+    return any(scan.left and scan.begun is not None and now - scan.begun >= patience for scan in scans.values())
+
+
 def all_read(rereads: tuple[Reread, ...], since: datetime) -> Scans:
     """The scans where everything there is was, or is being, read for the first time from ``since`` on."""
     return {rung.name: Scan(done=since) for rung in rereads[1:]}

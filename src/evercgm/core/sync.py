@@ -6,6 +6,11 @@ from datetime import datetime, timedelta
 # A vendor's clock may run ahead of ours: ask a little past now.
 CLOCK_ALLOWANCE = timedelta(minutes=5)
 OVERLAP = timedelta(seconds=1)
+# A sensor that is changed or out of reach for a while is no reason to look less often.
+QUIET_ALLOWED = 3
+LONGEST_QUIET_WAIT = 4
+SHORTEST_LIVE_WAIT = timedelta(seconds=30)
+LIVE_JITTER = timedelta(seconds=18)
 RETRY_FIRST = timedelta(minutes=1)
 RETRY_LONGEST = timedelta(hours=1)
 
@@ -43,9 +48,28 @@ def advance(high_water: datetime | None, newest: datetime | None, now: datetime)
     return newest if high_water is None else max(high_water, newest)
 
 
-def next_poll(now: datetime, every: timedelta, chance: float) -> datetime:
-    """When to sync again after a success: ``every`` ± 10 %, by ``chance`` in [0, 1)."""
-    return now + every * (0.9 + 0.2 * chance)
+def next_poll(now: datetime, every: timedelta, chance: float, quiet: int = 0) -> datetime:
+    """When to sync again after a success: ``every`` ± 10 %, by ``chance`` in [0, 1).
+
+    ``quiet``: how many syncs in a row have found nothing; after a few the wait grows, to four times ``every``.
+    """
+    wait = every * min(max(quiet - QUIET_ALLOWED, 0) + 1, LONGEST_QUIET_WAIT)
+    return now + wait * (0.9 + 0.2 * chance)
+
+
+def next_live_poll(
+    now: datetime, newest: datetime | None, cadence: timedelta, live: timedelta, chance: float, quiet: int = 0
+) -> datetime:
+    """When the next reading should be there, at a vendor that shows each one ``live`` after it was measured.
+
+    Some seconds later by ``chance`` in [0, 1); never within half a minute. Where readings stay away: as ``next_poll``.
+    """
+    if newest is None or now - newest > cadence * LONGEST_QUIET_WAIT or quiet > QUIET_ALLOWED:
+        return next_poll(now, cadence, chance, quiet)
+    expected = newest + live + LIVE_JITTER * chance
+    while expected < now + SHORTEST_LIVE_WAIT:
+        expected += cadence
+    return expected
 
 
 def next_retry(now: datetime, failures: int, chance: float, asked: timedelta | None = None) -> datetime:

@@ -81,6 +81,7 @@ class Provider:
     rereads: what of the past is read again and how often, for what comes late; the first rung at each sync.
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
     cadence: the time from one reading to the next. keeps: how far back the vendor gives them; None: all there are.
+    live: how soon after it was measured a reading is there, at a vendor that is near real time; polls wait for it.
     """
 
     route: str
@@ -99,6 +100,7 @@ class Provider:
     consent_lasts: timedelta | None = None
     cadence: timedelta = CADENCE
     keeps: timedelta | None = None
+    live: timedelta | None = None
     news: News | None = None
 
     def __post_init__(self) -> None:

@@ -50,6 +50,7 @@ class Loaded:
     previous_kept: bool
     refreshing: bool
     connected_at: datetime | None
+    quiet: int
 
 
 def access_place(connection_id: str) -> Place:
@@ -107,6 +108,7 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         previous_kept=row["previous_kept"],
         refreshing=bool(row["refreshing"]),
         connected_at=row["connected_at"],
+        quiet=row["quiet_count"],
     )
 
 
@@ -258,13 +260,13 @@ async def lock(conn: Connection, connection_id: str) -> bool:
     return await (await conn.execute(QUERIES["lock_connection"], {"id": connection_id})).fetchone() is not None
 
 
-async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime) -> None:
-    """The sync went well: connected, no reason, the previous refresh token is forgotten.
+async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime, quiet: int) -> None:
+    """The sync went well: connected, no reason, the previous refresh token is forgotten; the ``quiet``-th without news.
 
     Nothing is written where a reconnect has happened since: that one's first sync is still to come.
     """
     await lock(conn, loaded.id)
-    values = {"id": loaded.id, "generation": loaded.generation, "next_sync_at": next_sync_at}
+    values = {"id": loaded.id, "generation": loaded.generation, "next_sync_at": next_sync_at, "quiet": quiet}
     await conn.execute(QUERIES["note_success"], values)
 
 
@@ -292,10 +294,11 @@ async def put_off(conn: Connection, connection_id: str) -> None:
     await conn.execute(QUERIES["put_off"], {"id": connection_id})
 
 
-async def due(conn: Connection, most: int) -> list[str]:
-    """Ids of connections to sync now, by the database's clock."""
-    cursor = await conn.execute(QUERIES["due"], {"most": most})
-    return [row["connection_id"] for row in await cursor.fetchall()]
+async def due(conn: Connection, most: int) -> tuple[list[str], list[str]]:
+    """Ids of connections to sync now, by the database's clock: those that somebody asked for, those that are due."""
+    rows = await (await conn.execute(QUERIES["due"], {"most": most})).fetchall()
+    asked = [row["connection_id"] for row in rows if row["asked"]]
+    return asked, [row["connection_id"] for row in rows if not row["asked"]]
 
 
 async def own_connection(conn: Connection, connection_id: str) -> Row | None:

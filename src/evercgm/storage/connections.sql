@@ -87,7 +87,7 @@ select c.id from public.cgm_connections c where c.id = %(id)s for update
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
-       s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at,
+       s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at, s.quiet_count,
        s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
        s.refresh_until > now() as refreshing
 from public.cgm_connections c
@@ -160,6 +160,7 @@ returning c.id
 with state as (
   update cgm_private.sync_state
   set next_sync_at = %(next_sync_at)s,
+      quiet_count = %(quiet)s,
       failures_since = null,
       failure_count = 0,
       reason = null,
@@ -208,7 +209,7 @@ returning before.reason as was
 
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
-select d.connection_id
+select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
   select r.connection_id, '-infinity'::timestamptz as due_at
   from cgm_private.sync_runs r

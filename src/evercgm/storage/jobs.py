@@ -13,7 +13,7 @@ from pgqueuer.adapters.persistence.qb import (
 )
 from pgqueuer.queries import Queries
 
-from evercgm.storage.database import Connection
+from evercgm.storage.database import Connection, Database
 
 SCHEMA = "cgm_jobs"
 SYNC = "sync_connection"
@@ -23,6 +23,23 @@ PERSON_PRIORITY = 10
 _OF_CONNECTIONS = "where j.payload = any(%(payloads)s::bytea[]) or j.dedupe_key = any(%(keys)s::text[])"
 _COUNT = f"select count(*) as jobs from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
 _FORGET = f"delete from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
+
+
+_HURRY = f"""
+update {SCHEMA}.pgqueuer j
+set priority = %(priority)s
+where j.dedupe_key = any(%(keys)s::text[])
+  and j.status = 'queued'
+  and j.priority < %(priority)s
+"""
+_WAITING = f"""
+select exists (
+  select from {SCHEMA}.pgqueuer j
+  where j.entrypoint = %(entrypoint)s
+    and j.status = 'queued'
+    and j.execute_after <= now()
+) as waiting
+"""
 
 
 class SyncJob(msgspec.Struct, frozen=True):
@@ -41,6 +58,9 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
     """One job per connection, in the caller's transaction as ``cgm_worker``; one in the queue is enough."""
     if not connection_ids:
         return
+    if priority > DUE_PRIORITY:
+        # One that waits already, behind all that is due, must not wait there.
+        await conn.execute(_HURRY, _named(connection_ids) | {"priority": priority})
     await _queries(_driver(conn)).enqueue(
         [SYNC] * len(connection_ids),
         [msgspec.json.encode(SyncJob(connection_id)) for connection_id in connection_ids],
@@ -48,6 +68,13 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
         dedupe_key=[f"sync:{connection_id}" for connection_id in connection_ids],
         on_conflict="skip",
     )
+
+
+async def are_waiting(db: Database) -> bool:
+    """Whether there are syncs that no worker has begun."""
+    async with db.as_worker() as conn:
+        row = await (await conn.execute(_WAITING, {"entrypoint": SYNC})).fetchone()
+    return bool(row and row["waiting"])
 
 
 async def count_syncs(conn: Connection, connection_ids: list[str]) -> int:

@@ -22,6 +22,7 @@ class Run:
 
     id: str
     connection_id: str
+    trigger: str
     state: str
     window_from: datetime | None
     window_to: datetime | None
@@ -30,9 +31,7 @@ class Run:
 
 
 def _run(row: Row) -> Run:
-    return Run(
-        row["id"], row["connection_id"], row["state"], row["window_from"], row["window_to"], row["job_id"], row["fresh"]
-    )
+    return Run(**row)
 
 
 async def open_or_make(

@@ -87,7 +87,14 @@ async def _guarded(runtime: Runtime, job: Job) -> None:
     """The door: whatever escapes an action is logged by its class and handed on without a word of it."""
     try:
         wanted = msgspec.json.decode(job.payload or b"", type=jobs.SyncJob)
-        await sync_connection(runtime.db, runtime.vendors, wanted.connection_id, trigger="schedule", job_id=int(job.id))
+        await sync_connection(
+            runtime.db,
+            runtime.vendors,
+            wanted.connection_id,
+            trigger="schedule",
+            job_id=int(job.id),
+            others_wait=lambda: jobs.are_waiting(runtime.db),
+        )
     except Exception as failure:  # noqa: BLE001 - a door
         log.error("job_failed", job_id=int(job.id), error=type(failure).__name__)
         await _put_off(runtime, job, failure)

@@ -11,6 +11,7 @@ async def enqueue_due(db: Database) -> int:
     """Enqueue connections whose time has come and runs that wait; returns how many were looked at."""
     async with db.as_worker() as conn:
         await attempts.forget_old(conn)
-        ids = await connections.due(conn, MOST)
-        await jobs.enqueue_syncs(conn, ids)
-    return len(ids)
+        asked, due = await connections.due(conn, MOST)
+        await jobs.enqueue_syncs(conn, asked, jobs.PERSON_PRIORITY)
+        await jobs.enqueue_syncs(conn, due)
+    return len(asked) + len(due)
