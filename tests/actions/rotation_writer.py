@@ -70,7 +70,7 @@ class Writer:
     async def _succeed(self, connection_id: str) -> None:
         loaded = await self._load(connection_id)
         async with self._db.as_worker() as conn:
-            await connections.note_success(conn, loaded, datetime.now(UTC))
+            await connections.note_success(conn, loaded, datetime.now(UTC), 0)
 
     async def _reconnect(self, connection_id: str) -> None:
         tokens = self._pair()

@@ -153,7 +153,7 @@ async def test_a_running_sync_ends_and_does_not_wake_it(
     await client.post(f"{LIST}/{connection_id}/pause", headers=ada.bearer)
     async with runtime.db.as_worker() as conn:
         if ends == "well":
-            await connections.note_success(conn, loaded, loaded.tokens.expires_at)
+            await connections.note_success(conn, loaded, loaded.tokens.expires_at, 0)
         else:
             verdict = Verdict("error", "vendor_unavailable", loaded.tokens.expires_at, 1)
             await connections.note_failure(conn, loaded, verdict)
