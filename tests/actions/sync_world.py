@@ -151,10 +151,14 @@ async def walk_consent(
 
 @asynccontextmanager
 async def open_world(
-    admin_dsn: str, service_dsn: str, cloud_dir: Path, clock: Callable[[], datetime] = utc_now
+    admin_dsn: str,
+    service_dsn: str,
+    cloud_dir: Path,
+    clock: Callable[[], datetime] = utc_now,
+    trace: Path | None = None,
 ) -> AsyncIterator[World]:
-    """``clock``: the cloud's."""
-    cloud = create_app(cloud_dir, clients=[CLIENT], clock=clock)
+    """``clock``: the cloud's. ``trace``: what User7 wears, if not a shipped one."""
+    cloud = create_app(cloud_dir, clients=[CLIENT], clock=clock, trace=trace)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:
