@@ -163,9 +163,10 @@ async def open_world(
     cloud_dir: Path,
     clock: Callable[[], datetime] = utc_now,
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
+    trace: Path | None = None,
 ) -> AsyncIterator[World]:
-    """``clock`` and ``accounts``: the cloud's."""
-    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock)
+    """``clock`` and ``accounts``: the cloud's. ``trace``: what the first account wears, if not a shipped one."""
+    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:

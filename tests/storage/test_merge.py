@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evercgm.core.reading import Batch, Reading, Rejected, reading_id
+from evercgm.core.sync import Window
 from evercgm.storage import readings
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.readings import Owner
@@ -176,3 +177,87 @@ async def test_copies_with_unequal_values_do_not_flip_the_stored_one(db: Databas
 
     assert [one.updated for one in again] == [0, 0, 0]
     assert await stored(db) == before
+
+
+HOUR = Window(START - timedelta(minutes=1), START + timedelta(minutes=59))
+
+
+async def show(db: Database, *shown: Reading, rejected: tuple[Rejected, ...] = (), window: Window = HOUR) -> None:
+    """An answer to ``window`` that holds nothing else."""
+    async with db.as_worker() as conn:
+        await readings.save(conn, OWNER, Batch(shown, rejected, "account"), window)
+
+
+async def absent(db: Database) -> list[str]:
+    async with db.as_worker() as conn:
+        cursor = await conn.execute(
+            "select record_key from cgm_private.reading_details where absent_since is not null order by 1"
+        )
+        return [row["record_key"] for row in await cursor.fetchall()]
+
+
+async def test_a_reading_that_an_answer_lacks_stays_and_is_noted_as_absent_until_it_is_shown_again(
+    db: Database,
+) -> None:
+    await show(db, *(reading(n, 100 + n) for n in range(4)))
+    everything = await stored(db)
+
+    await show(db, reading(0, 100), reading(3, 103))
+    assert (await absent(db), await stored(db)) == (["r-1", "r-2"], everything)
+    await show(db)
+    assert (await absent(db), await stored(db)) == (["r-0", "r-1", "r-2", "r-3"], everything)
+    await show(db, *(reading(n, 100 + n) for n in range(4)))
+
+    assert (await absent(db), await stored(db)) == ([], everything)
+
+
+async def test_the_first_moment_of_an_absence_is_kept(db: Database) -> None:
+    query = "select absent_since from cgm_private.reading_details where record_key = 'r-1'"
+    await show(db, reading(0), reading(1, 120))
+    await show(db, reading(0))
+    async with db.as_worker() as conn:
+        since = await (await conn.execute(query)).fetchone()
+
+    await show(db, reading(0))
+
+    async with db.as_worker() as conn:
+        assert await (await conn.execute(query)).fetchone() == since
+
+
+async def test_only_what_was_asked_for_can_be_absent(db: Database) -> None:
+    other = Owner("p-1", "c-1", "dexcom/dexcom/another account")
+    await save(db, reading(0, 100), reading(5, 105), reading(30, 130))
+    await save(db, reading(6, 106, "of another account"), owner=other)
+
+    await show(db, window=Window(START, START + timedelta(minutes=25)))
+
+    # Its ends are asked for in whole seconds: what lies on them may be left out by the vendor.
+    assert await absent(db) == []
+    await show(db, window=Window(START - timedelta(seconds=1), START + timedelta(minutes=25, seconds=2)))
+    assert await absent(db) == ["r-0", "r-5"]
+
+
+async def test_what_comes_as_no_reading_any_more_is_not_absent(db: Database) -> None:
+    await show(db, reading(0), reading(1, 120), reading(2, 140))
+
+    await show(db, reading(0), rejected=(Rejected("r-1", "no_value"),))
+
+    assert await absent(db) == ["r-2"]
+
+
+async def test_an_answer_that_cannot_all_be_read_says_nothing_of_what_it_lacks(db: Database) -> None:
+    await show(db, reading(0), reading(1, 120))
+
+    await show(db, reading(0), rejected=(Rejected("egv:unread:1", "unreadable"),))
+
+    assert await absent(db) == []
+
+
+async def test_a_record_under_a_new_name_is_the_same_reading_and_the_old_name_is_absent(db: Database) -> None:
+    first = reading(0, 100, "old", transmitter_hash=b"t" * 32, transmitter_ticks=77)
+    await show(db, first)
+    before = await stored(db)
+
+    await show(db, reading(0, 100, "new", transmitter_hash=b"t" * 32, transmitter_ticks=77))
+
+    assert (await absent(db), await stored(db)) == (["old"], before)

@@ -5,22 +5,37 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
 -- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
--- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent.
-with absent as (
-  update cgm_private.reading_details d
-  set absent_since = now()
+-- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
+-- fence, offset 0, has it found by its reading and not among all that the person has.)
+with incoming as materialized (
+  select *
+  from json_to_recordset(%(records)s::json) as i (
+    n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
+    transmitter text, ticks bigint
+  )
+), gone as (
+  select d.record_key
   from public.glucose_readings r
+  cross join lateral (
+    select d.person_id, d.stream, d.record_key, d.absent_since
+    from cgm_private.reading_details d
+    where d.reading_id = r.id
+    offset 0
+  ) d
   where r.person_id = %(person_id)s
     and r."timestamp" >= %(start)s::timestamptz at time zone 'UTC'
     and r."timestamp" < %(end)s::timestamptz at time zone 'UTC'
-    and d.reading_id = r.id
     and d.person_id = %(person_id)s
     and d.stream = %(stream)s
     and d.absent_since is null
+    and d.record_key not in (select i.record_key from incoming i)
     and d.record_key <> all(%(aside)s::text[])
-    and not exists (
-      select from json_to_recordset(%(records)s::json) as i (record_key text) where i.record_key = d.record_key
-    )
+), absent as (
+  update cgm_private.reading_details d
+  set absent_since = now()
+  where d.person_id = %(person_id)s
+    and d.stream = %(stream)s
+    and d.record_key = any(array(select g.record_key from gone g))
 ), found as materialized (
   select i.n,
          known.reading_id is not null as known,
@@ -47,10 +62,7 @@ with absent as (
              limit 1
            )
          ) as reading_id
-  from json_to_recordset(%(records)s::json) as i (
-    n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
-    transmitter text, ticks bigint
-  )
+  from incoming i
   left join lateral (
     select d.reading_id,
            d.absent_since is null
