@@ -26,8 +26,8 @@ from psycopg.rows import TupleRow
 from bench.vendor import key_of
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import VendorApp
-from evercgm.provider_kit.send import Answer, send, vendor_client
-from evercgm.provider_kit.vendors import Vendors
+from evercgm.provider_kit.send import Answer, send
+from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom import client as dexcom
 from evercgm.storage import connections, embedded
@@ -88,7 +88,7 @@ class Bench:
     async def get(self, kind: str, params: Mapping[str, str]) -> bytes:
         """The plain way's GET: the same client, the same call."""
         url = f"{self.base_url}{dexcom.DATA_PATH}{kind}"
-        return (await self.timed_send(self.vendors.http, "GET", url, headers={}, params=params)).body
+        return (await self.timed_send(self.vendors.client("dexcom", "us"), "GET", url, headers={}, params=params)).body
 
     async def timed_send(self, http: httpx2.AsyncClient, method: str, url: str, **more: Any) -> Answer:
         """``provider_kit.send.send``, its time noted apart."""
@@ -160,10 +160,10 @@ async def open_bench(server: Embedded, base_url: str) -> AsyncIterator[Bench]:
     app = VendorApp("us", base_url, "client", Secret("secret"), "http://cgm.test/callback")
     async with (
         open_database(server.service_dsn, Vault(secrets.token_bytes(32))) as db,
-        vendor_client([base_url]) as http,
+        open_vendors(PROVIDERS, {("dexcom", "us"): app}) as vendors,
         await psycopg.AsyncConnection.connect(server.owner_dsn, autocommit=True) as plain,
     ):
-        bench = Bench(server, db, Vendors(http, PROVIDERS, {("dexcom", "us"): app}), plain, base_url)
+        bench = Bench(server, db, vendors, plain, base_url)
         vars(dexcom)["send"] = bench.timed_send
         try:
             yield bench

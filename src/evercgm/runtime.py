@@ -1,13 +1,15 @@
-"""Wiring: settings into a database, an HTTP client and the vendors that are configured; built once, passed on."""
+"""Wiring: settings into a database, the vendors that are configured and HTTP clients; built once, passed on."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx2
+
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.contract import VendorApp
 from evercgm.provider_kit.send import vendor_client
-from evercgm.provider_kit.vendors import Vendors
+from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
 from evercgm.settings import Settings, require_key
 from evercgm.storage.database import Database, open_database
@@ -18,12 +20,13 @@ from evercgm.storage.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What the doors need. ``keys`` is the identity of standalone mode."""
+    """What the doors need. ``keys`` is the identity of standalone mode, ``key_server`` the way to a project's."""
 
     settings: Settings
     db: Database
     vendors: Vendors
     keys: SigningKeys
+    key_server: httpx2.AsyncClient
 
 
 def make_vault(settings: Settings) -> Vault:
@@ -51,10 +54,9 @@ def vendor_apps(settings: Settings) -> dict[tuple[str, str], VendorApp]:
     }
 
 
-def host_table(settings: Settings) -> list[str]:
-    """All that this process may speak to: the vendors of the regions that are set up, and the Supabase project."""
-    vendors = [app.base_url for app in vendor_apps(settings).values()]
-    return [*vendors, settings.supabase.url] if settings.supabase else vendors
+def key_server_client(settings: Settings) -> httpx2.AsyncClient:
+    """The HTTP client for the keys of the Supabase project: reaches its host alone; nobody where none is set."""
+    return vendor_client([settings.supabase.url] if settings.supabase else [])
 
 
 @asynccontextmanager
@@ -64,11 +66,13 @@ async def open_runtime(settings: Settings, database_url: Secret, *, connections:
     await refuse_too_much(database_url.reveal())
     async with (
         open_database(database_url.reveal(), vault, largest=connections) as db,
-        vendor_client(host_table(settings)) as http,
+        open_vendors(PROVIDERS, vendor_apps(settings)) as vendors,
+        key_server_client(settings) as key_server,
     ):
         yield Runtime(
             settings=settings,
             db=db,
-            vendors=Vendors(http=http, providers=PROVIDERS, apps=vendor_apps(settings)),
+            vendors=vendors,
             keys=await load_keys(db, issuer_of(settings.public_url)),
+            key_server=key_server,
         )

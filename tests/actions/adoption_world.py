@@ -61,7 +61,7 @@ class HostApp:
         )
 
     async def _consent(self, username: str) -> tuple[str, str]:
-        http = self.world.vendors.http
+        http = self.world.http
         base = "http://cloud.test/dexcom/v3/oauth2"
         asked = {"client_id": CLIENT.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
         form = {**asked, "scope": "offline_access", "username": username, "decision": "approve"}
@@ -95,7 +95,7 @@ class HostApp:
     async def truth(self, username: str) -> Series:
         """Every reading that the vendor has of an account, oldest first."""
         url = f"http://cloud.test/dexcom/control/accounts/{username}/truth"
-        found = (await self.world.vendors.http.get(url)).json()
+        found = (await self.world.http.get(url)).json()
         return [(_instant(row["systemTime"]), int(row["value"])) for row in found]
 
     def series(self, person_id: str) -> list[tuple[str, datetime, int]]:

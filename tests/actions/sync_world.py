@@ -79,6 +79,11 @@ class World:
     person_id: str
     admin_dsn: str
 
+    @property
+    def http(self) -> httpx2.AsyncClient:
+        """The client that the service speaks to the cloud by."""
+        return self.vendors.client("dexcom", "us")
+
     async def connect(self, username: str = "User7") -> str:
         """Walk the consent; the connection's id."""
         finished = await self.consent(username)
@@ -94,7 +99,7 @@ class World:
 
     async def truth(self, username: str = "User7") -> list[tuple[datetime, float]]:
         """What the cloud holds of an account up to now, oldest first, as the host's table shows it."""
-        answer = await self.vendors.http.get(f"http://cloud.test/dexcom/control/accounts/{username}/truth")
+        answer = await self.http.get(f"http://cloud.test/dexcom/control/accounts/{username}/truth")
         return [(datetime.fromisoformat(row["systemTime"]).replace(tzinfo=None), row["value"]) for row in answer.json()]
 
     def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -133,7 +138,7 @@ async def walk_consent(
     )
     consent = await connect.go(db, vendors, handover.token)
     query = {name: values[0] for name, values in parse_qs(urlsplit(consent.url).query).items()}
-    back = await vendors.http.post(
+    back = await vendors.client("dexcom", "us").post(
         consent.url.partition("?")[0], data={**query, "username": username, "decision": decision}
     )
     returned = {name: values[0] for name, values in parse_qs(urlsplit(back.headers["location"]).query).items()}
@@ -165,7 +170,7 @@ async def open_world(
         open_database(service_dsn, Vault(secrets.token_bytes(32)), largest=12) as db,
         httpx2.AsyncClient(transport=transport) as http,
     ):
-        vendors = Vendors(http=http, providers=PROVIDERS, apps={("dexcom", "us"): app})
+        vendors = Vendors(PROVIDERS, {("dexcom", "us"): app}, {("dexcom", "us"): http})
         claims = {"sub": owner_id, "role": "authenticated", "aud": "authenticated"}
         yield World(db, vendors, weather, cloud, Caller(owner_id, claims), person_id, admin_dsn)
     cloud.state.cloud.state.close()

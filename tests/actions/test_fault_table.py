@@ -144,13 +144,11 @@ async def test_a_fault_from_the_first_sync_on_loses_nothing_either(world: World,
 @pytest.mark.parametrize("path", ["egvs", "dataRange"])
 async def test_an_account_that_seems_empty_at_first_is_read_whole_later(world: World, path: str) -> None:
     connection_id = await world.connect()
-    await world.vendors.http.post(
-        "http://cloud.test/dexcom/control/faults", json={"set": {"empty": True}, "path": path}
-    )
+    await world.http.post("http://cloud.test/dexcom/control/faults", json={"set": {"empty": True}, "path": path})
     for _ in range(3):
         await world.sync(connection_id)
 
-    await world.vendors.http.post("http://cloud.test/dexcom/control/faults", json={})
+    await world.http.post("http://cloud.test/dexcom/control/faults", json={})
     await world.sync(connection_id)
 
     await assert_series_is_whole(world)
@@ -170,12 +168,12 @@ def cutting(cloud: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[No
 
 async def set_fault(world: World, case: Case) -> None:
     body = {"set": {case.name: case.value}, **case.limits}
-    answer = await world.vendors.http.post("http://cloud.test/dexcom/control/faults", json=body)
+    answer = await world.http.post("http://cloud.test/dexcom/control/faults", json=body)
     assert answer.status_code == 200, answer.text
 
 
 async def end_fault(world: World, case: Case) -> None:
-    await world.vendors.http.post("http://cloud.test/dexcom/control/faults", json={})
+    await world.http.post("http://cloud.test/dexcom/control/faults", json={})
     if case.ends or case.reused:
         await world.connect()
 

@@ -57,7 +57,7 @@ async def refreshes_at_the_vendor(world: World, refresh_token: str) -> int:
     """The status with which the vendor answers somebody who has our client secret and this refresh token."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     secret = {"client_id": CLIENT.client_id, "client_secret": CLIENT.client_secret}
-    answer = await world.vendors.http.post("http://cloud.test/dexcom/v3/oauth2/token", data={**form, **secret})
+    answer = await world.http.post("http://cloud.test/dexcom/v3/oauth2/token", data={**form, **secret})
     return answer.status_code
 
 

@@ -23,7 +23,7 @@ EXPIRY = "select token_expires_at at time zone 'UTC' from public.cgm_connections
 
 async def answer_oddly(world: World, kind: str | None) -> None:
     body: dict[str, Any] = {"set": {"token_answer": kind}} if kind else {}
-    assert (await world.vendors.http.post(FAULTS, json=body)).status_code == 200
+    assert (await world.http.post(FAULTS, json=body)).status_code == 200
 
 
 @pytest.mark.parametrize("kind", NO_PAIR)
@@ -93,7 +93,7 @@ async def at_the_vendor(world: World) -> tuple[dict[str, str], str]:
     query = {name: values[0] for name, values in parse_qs(urlsplit(consent.url).query).items()}
     assert (query["redirect_uri"], query["code_challenge_method"]) == (CALLBACK, "S256")
     form = {**query, "username": "User7", "decision": "approve"}
-    back = await world.vendors.http.post(consent.url.partition("?")[0], data=form)
+    back = await world.http.post(consent.url.partition("?")[0], data=form)
     found = parse_qs(urlsplit(back.headers["location"]).query)
     return {name: values[0] for name, values in found.items()}, consent.binding
 

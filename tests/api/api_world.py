@@ -68,7 +68,7 @@ def make_vendors(http: httpx2.AsyncClient) -> Vendors:
     )
     redirect = f"{ORIGIN}{BASE}/dexcom/callback"
     app = VendorApp("us", VENDOR, "client", Secret("secret"), redirect)
-    return Vendors(http=http, providers={"dexcom": provider}, apps={("dexcom", "us"): app})
+    return Vendors({"dexcom": provider}, {("dexcom", "us"): app}, {("dexcom", "us"): http})
 
 
 def make_settings(**more: str) -> Settings:
@@ -81,7 +81,7 @@ async def open_runtime_on(dsn: str) -> AsyncIterator[Runtime]:
     settings = make_settings()
     async with open_database(dsn, Vault(settings.keys[0]), largest=4) as db, httpx2.AsyncClient() as http:
         keys = await load_keys(db, issuer_of(ORIGIN))
-        yield Runtime(settings=settings, db=db, vendors=make_vendors(http), keys=keys)
+        yield Runtime(settings=settings, db=db, vendors=make_vendors(http), keys=keys, key_server=http)
 
 
 Run = Callable[..., Awaitable[None]]

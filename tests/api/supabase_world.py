@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import jwt
 import uvicorn
-from api_world import BASE, ORIGIN, make_settings, make_vendors, open_runtime_on
+from api_world import BASE, ORIGIN, make_settings, open_runtime_on
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
@@ -152,7 +152,7 @@ async def beside_project(dsn: str, **env: str) -> AsyncIterator[Beside]:
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=server.app())) as http,
     ):
         db = CountingDatabase(runtime.db)
-        own = replace(runtime, settings=settings, db=db, vendors=make_vendors(http))
+        own = replace(runtime, settings=settings, db=db, key_server=http)
         transport = httpx2.ASGITransport(app=create_app(own, clock))
         async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as client:
             yield Beside(client, server, clock, db, own)

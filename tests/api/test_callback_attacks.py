@@ -19,10 +19,9 @@ from test_connect import BEGIN, CALLBACK, begin, connections_of, outcome_of, sig
 
 from evercgm.api.app import create_app
 from evercgm.core.tokens import Secret, Tokens
-from evercgm.provider_kit.send import vendor_client
-from evercgm.provider_kit.vendors import Vendors
+from evercgm.provider_kit.vendors import open_vendors
 from evercgm.providers import PROVIDERS
-from evercgm.runtime import Runtime, host_table, vendor_apps
+from evercgm.runtime import Runtime, vendor_apps
 
 BAD_STATE = ("error", "bad_state")
 COOKIE = "evercgm_binding"
@@ -253,8 +252,7 @@ async def two_regions(runtime: Runtime) -> AsyncIterator[TwoRegions]:
             DEXCOM_CLIENT_ID="us-client", DEXCOM_CLIENT_SECRET="marked-us-secret",
             DEXCOM_EU_CLIENT_ID="eu-client", DEXCOM_EU_CLIENT_SECRET="marked-eu-secret",
         )  # fmt: skip
-        async with vendor_client(host_table(settings)) as http:
-            vendors = Vendors(http, PROVIDERS, vendor_apps(settings))
+        async with open_vendors(PROVIDERS, vendor_apps(settings)) as vendors:
             app = create_app(replace(runtime, settings=settings, vendors=vendors))
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=ORIGIN) as client:
                 yield TwoRegions(client, hosts)

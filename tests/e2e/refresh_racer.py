@@ -47,7 +47,7 @@ def vendors_at(settings: dict[str, str], http: httpx2.AsyncClient) -> Vendors:
         Secret(settings["client_secret"]),
         settings["redirect_uri"],
     )
-    return Vendors(http=http, providers=PROVIDERS, apps={("dexcom", "us"): app})
+    return Vendors(PROVIDERS, {("dexcom", "us"): app}, {("dexcom", "us"): http})
 
 
 async def use_token(db: Database, vendors: Vendors, connection_id: str) -> str:

@@ -139,7 +139,8 @@ async def test_a_worker_killed_between_the_answer_and_the_commit_costs_a_reconne
 
     assert await scene.consent() == "connected"
     assert (await scene.sync()).reason is None
-    held = (await scene.vendors.http.get(f"{scene.settings['vendor_url']}/control/accounts/User7/truth")).json()
+    http = scene.vendors.client("dexcom", "us")
+    held = (await http.get(f"{scene.settings['vendor_url']}/control/accounts/User7/truth")).json()
     ((stored,),) = scene.sql(READINGS)
     assert len(held) - 1 <= stored <= len(held)
     assert scene.sql("select count(*) from public.cgm_connections") == [(1,)]

@@ -1,7 +1,9 @@
 """What leaves for the network goes to the host table, over verified TLS, and nowhere else; seen at real listeners."""
 
 import ast
+import json
 import ssl
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,8 +18,9 @@ from listener import listening
 
 from evercgm.core.errors import SettingsError, VendorChanged, VendorTryLater
 from evercgm.provider_kit.send import send, vendor_client
+from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
-from evercgm.runtime import host_table, vendor_apps
+from evercgm.runtime import key_server_client, vendor_apps
 from evercgm.settings import read_settings
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "evercgm"
@@ -117,20 +120,25 @@ CREDENTIALS = {
 }
 
 
-def test_the_table_holds_the_regions_that_are_set_up_and_the_project_and_no_other_host() -> None:
-    assert host_table(read_settings({})) == []
-    assert sorted(host_table(read_settings({**CREDENTIALS, "SUPABASE_URL": "https://abc.supabase.co"}))) == [
-        "https://abc.supabase.co",
-        "https://api.dexcom.com",
-        "https://api.dexcom.eu",
-        "https://sandbox-api.dexcom.com",
-    ]
+def vendors_of(**env: str) -> AbstractAsyncContextManager[Vendors]:
+    return open_vendors(PROVIDERS, vendor_apps(read_settings({**CREDENTIALS, **env}, simulators=True)))
 
 
-def test_beside_simulators_no_vendors_own_host_is_in_the_table() -> None:
+async def test_only_the_regions_that_are_set_up_have_a_client() -> None:
+    async with vendors_of() as vendors:
+        assert sorted(vendors.clients) == [("dexcom", "eu"), ("dexcom", "sandbox"), ("dexcom", "us")]
+    async with open_vendors(PROVIDERS, vendor_apps(read_settings({}))) as vendors:
+        assert vendors.clients == {}
+
+
+async def test_beside_simulators_no_client_reaches_a_vendors_own_host() -> None:
     simulator = {"EVERCGM_VENDOR_BASE_URLS": '{"dexcom": {"us": "http://127.0.0.1:8401/dexcom"}}'}
 
-    assert host_table(read_settings({**CREDENTIALS, **simulator}, simulators=True)) == ["http://127.0.0.1:8401/dexcom"]
+    async with vendors_of(**simulator) as vendors:
+        assert list(vendors.clients) == [("dexcom", "us")]
+        for region in PROVIDERS["dexcom"].regions.values():
+            with pytest.raises(VendorChanged, match="host"):
+                await send(vendors.client("dexcom", "us"), "GET", f"{region.base_url}/data", headers=BEARER)
     with pytest.raises(SettingsError, match="EVERCGM_ALLOW_SIMULATORS"):
         read_settings({**CREDENTIALS, **simulator})
 
@@ -148,6 +156,44 @@ def test_every_region_of_every_provider_is_reached_by_tls() -> None:
 
     assert hosts
     assert [host for host in hosts if not host.startswith("https://")] == []
+
+
+async def test_the_client_of_a_region_sends_nothing_to_the_host_of_another() -> None:
+    async with listening() as us, listening() as eu:
+        hosts = {"us": us, "eu": eu}
+        base_urls = json.dumps({"dexcom": {region: host.address for region, host in hosts.items()}})
+        async with vendors_of(EVERCGM_VENDOR_BASE_URLS=base_urls) as vendors:
+            for region, other in (("us", eu), ("eu", us)):
+                http, app = vendors.client("dexcom", region), vendors.app("dexcom", region)
+                form = {"client_secret": app.client_secret.reveal()}
+                with pytest.raises(VendorChanged, match="host"):
+                    await send(http, "POST", f"{other.address}/v3/oauth2/token", headers=BEARER, form=form)
+                assert (await send(http, "POST", f"{app.base_url}/v3/oauth2/token", form=form)).body == b"ok"
+
+        assert [(region, host.callers) for region, host in hosts.items()] == [("us", 1), ("eu", 1)]
+        assert (b"us-secret" in us.told[0], b"eu-secret" in eu.told[0]) == (True, True)
+
+
+async def test_the_key_server_is_spoken_to_by_a_client_of_its_own_that_reaches_no_vendor() -> None:
+    async with listening() as project, listening() as vendor:
+        settings = read_settings({"SUPABASE_URL": project.address}, simulators=True)
+        simulator = {"EVERCGM_VENDOR_BASE_URLS": json.dumps({"dexcom": {"us": vendor.address}})}
+        async with key_server_client(settings) as keys, vendors_of(**simulator) as vendors:
+            with pytest.raises(VendorChanged, match="host"):
+                await send(keys, "GET", f"{vendor.address}/data", headers=BEARER)
+            with pytest.raises(VendorChanged, match="host"):
+                await send(vendors.client("dexcom", "us"), "GET", f"{project.address}/data", headers=BEARER)
+            assert (await send(keys, "GET", f"{project.address}/keys")).body == b"ok"
+
+        assert (project.callers, vendor.callers) == (1, 0)
+
+
+async def test_without_a_project_its_client_reaches_nobody() -> None:
+    async with listening() as anybody, key_server_client(read_settings({})) as keys:
+        with pytest.raises(VendorChanged, match="host"):
+            await send(keys, "GET", f"{anybody.address}/keys")
+
+        assert anybody.callers == 0
 
 
 def test_the_secret_of_a_region_belongs_to_its_own_host() -> None:

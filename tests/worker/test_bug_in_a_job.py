@@ -41,6 +41,7 @@ async def runtime_with_a_bug(world: World) -> Runtime:
         db=world.db,
         vendors=replace(world.vendors, providers={"dexcom": provider}),
         keys=await load_keys(world.db, issuer_of(PUBLIC_URL)),
+        key_server=world.http,
     )
 
 

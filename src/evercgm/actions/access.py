@@ -127,7 +127,8 @@ class Access:
         provider = self._vendors.providers[self._route]
         try:
             app = self._vendors.app(self._route, self.loaded.region)
-            return await provider.refresh(self._vendors.http, app, refresh_token)
+            http = self._vendors.client(self._route, self.loaded.region)
+            return await provider.refresh(http, app, refresh_token)
         except GrantRefused:
             return None
         except BaseException:

@@ -181,7 +181,8 @@ async def _exchange_and_store(
 ) -> Finished:
     """The code into tokens, and these into the person's row; of another account they wait for the person's word."""
     app = vendors.app(attempt.route, attempt.region)
-    tokens = await vendors.providers[attempt.route].finish(vendors.http, app, code, attempt.verifier)
+    http = vendors.client(attempt.route, attempt.region)
+    tokens = await vendors.providers[attempt.route].finish(http, app, code, attempt.verifier)
     account_id = await _account_id(vendors, app, attempt.route, tokens)
     fresh = Waiting(attempt.person_id, attempt.route, attempt.region, account_id, tokens)
     async with db.as_worker() as conn:
@@ -229,7 +230,8 @@ def _deed(before: Row | None, fresh: Waiting) -> Action:
 async def _account_id(vendors: Vendors, app: VendorApp, route: str, tokens: Tokens) -> str | None:
     """The vendor's id of the account; None where it cannot be read now: enough for a first connection."""
     try:
-        return (await vendors.providers[route].survey(vendors.http, app, tokens.access)).account_id
+        http = vendors.client(route, app.region)
+        return (await vendors.providers[route].survey(http, app, tokens.access)).account_id
     except VendorError as failure:
         log.warning("account_unknown", route=route, error=type(failure).__name__)
         return None

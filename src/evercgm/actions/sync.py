@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import httpx2
+
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
 from evercgm.actions.windows import Step, hides_readings, is_complete, is_empty, none_readable, plan
@@ -60,9 +62,9 @@ class _Sync:
     """What every step of one sync shares."""
 
     db: Database
-    vendors: Vendors
     provider: Provider
     app: VendorApp
+    http: httpx2.AsyncClient
     access: Access
     run: Run
     clock: Clock
@@ -145,8 +147,8 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
     try:
         provider = vendors.providers[loaded.provider]
         access = Access(db, vendors, provider.route, loaded, clock)
-        app = vendors.app(provider.route, loaded.region)
-        saved = await _read_all(_Sync(db, vendors, provider, app, access, run, clock), watch)
+        app, http = vendors.app(provider.route, loaded.region), vendors.client(provider.route, loaded.region)
+        saved = await _read_all(_Sync(db, provider, app, http, access, run, clock), watch)
     except ConnectionGoneError:
         return await _cancelled(db, run)
     except EvercgmError as failure:
@@ -179,12 +181,12 @@ async def _survey(sync: _Sync) -> Survey | None:
     asked = sync.run.window_from is not None or sync.run.window_to is not None
     if is_complete(sync.access.loaded) and not asked:
         return None
-    return await sync.access.call(lambda token: sync.provider.survey(sync.vendors.http, sync.app, token))
+    return await sync.access.call(lambda token: sync.provider.survey(sync.http, sync.app, token))
 
 
 async def _read(sync: _Sync, window: Window) -> Batch:
     async def read(token: Secret) -> Batch:
-        return await sync.provider.read(sync.vendors.http, sync.app, token, window)
+        return await sync.provider.read(sync.http, sync.app, token, window)
 
     return await sync.access.call(read)
 

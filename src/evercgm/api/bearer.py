@@ -21,7 +21,7 @@ def verifier_of(runtime: Runtime, clock: Clock = time.monotonic) -> Verify:
     """How this process verifies tokens; in neither way does it ask the database."""
     project = runtime.settings.supabase
     if project is not None:
-        keys = ProjectKeys(project.url, runtime.vendors.http, clock)
+        keys = ProjectKeys(project.url, runtime.key_server, clock)
         return lambda token: _verify_of_project(project, keys, token)
 
     async def verify_our_own(token: str) -> dict[str, Any]:
