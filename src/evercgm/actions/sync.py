@@ -11,16 +11,19 @@ import httpx2
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
 from evercgm.actions.windows import Step, hides_readings, is_complete, is_empty, none_readable, plan
+from evercgm.core import counts
 from evercgm.core import sync as schedule
 from evercgm.core.audit import SERVICE, Action
 from evercgm.core.connection import Status
-from evercgm.core.errors import EvercgmError, SealBroken, VendorChanged, VendorTryLater
+from evercgm.core.counts import Counts
+from evercgm.core.errors import CallsHeldBack, EvercgmError, SealBroken, VendorChanged, VendorTryLater
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
 from evercgm.core.verdict import SLOW_RETRY, Trouble, Verdict, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
+from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, readings, runs
@@ -34,6 +37,8 @@ log = get_logger(__name__)
 Clock = Callable[[], datetime]
 # Only the person starts these again: by reconnecting, or by resuming.
 RESTING: dict[Status, str] = {"expired": "reconnect_needed", "disconnected": "paused"}
+# Of all connections of a region at once: the pause and its end are logged, not each of them.
+RATE_LIMITED = "rate_limited"
 # How a command waits for another process that syncs the same connection.
 WAIT_S = 0.5
 LONGEST_WAIT_S = 120.0
@@ -68,6 +73,7 @@ class _Sync:
     access: Access
     run: Run
     clock: Clock
+    counts: Counts
 
 
 Watch = Callable[[Progress], None]
@@ -100,7 +106,10 @@ async def sync_connection(
     if begun is None or isinstance(begun, Result):
         return begun
     loaded, run = begun
-    return await _run(db, vendors, loaded, run, watch, clock)
+    with asked_by("background" if run.trigger == "schedule" else "person"):
+        result = await _run(db, vendors, loaded, run, watch, clock)
+    _count(vendors.counts, loaded, result, clock())
+    return result
 
 
 async def _begin(
@@ -148,13 +157,20 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
         provider = vendors.providers[loaded.provider]
         access = Access(db, vendors, provider.route, loaded, clock)
         app, http = vendors.app(provider.route, loaded.region), vendors.client(provider.route, loaded.region)
-        saved = await _read_all(_Sync(db, provider, app, http, access, run, clock), watch)
+        saved = await _read_all(_Sync(db, provider, app, http, access, run, clock, vendors.counts), watch)
     except ConnectionGoneError:
         return await _cancelled(db, run)
     except EvercgmError as failure:
-        refreshing = access is not None and access.refresh_failed
+        refreshing = access is not None and access.refresh_failed and not isinstance(failure, CallsHeldBack)
         return await _failed(db, access.loaded if access else loaded, run, failure, clock(), refreshing=refreshing)
     return await _succeeded(db, access.loaded, provider, run, saved, clock())
+
+
+def _count(process: Counts, loaded: Loaded, result: Result, now: datetime) -> None:
+    where = (loaded.provider, loaded.region)
+    process.add(counts.SYNCS, *where, result.outcome, result.reason or "")
+    if result.outcome in ("succeeded", "nothing_new"):
+        process.set(counts.LAST_SYNC, *where, to=now.timestamp())
 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
@@ -237,6 +253,8 @@ async def _store(
         if not still_there:
             raise ConnectionGoneError(loaded.id)
         await runs.count(conn, sync.run, saved)
+    sync.counts.add(counts.READINGS, loaded.provider, loaded.region, by=saved.inserted + saved.updated)
+    sync.counts.add(counts.REJECTED, loaded.provider, loaded.region, by=saved.rejected)
     return saved, high_water, believed
 
 
@@ -246,11 +264,13 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
         await connections.note_success(conn, loaded, next_sync_at)
         outcome: Outcome = "succeeded" if saved.inserted or saved.updated else "nothing_new"
         await runs.finish(conn, run, outcome)
-    if loaded.reason is not None:
+    if loaded.reason not in (None, RATE_LIMITED):
         log.info("sync_recovered", connection_id=loaded.id, was=loaded.reason)
     log.info(
         "sync_done",
         connection_id=loaded.id,
+        provider=loaded.provider,
+        region=loaded.region,
         fetched=saved.fetched,
         inserted=saved.inserted,
         updated=saved.updated,
@@ -264,8 +284,16 @@ async def _failed(
 ) -> Result:
     before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at, loaded.adopted)
     verdict = judge(failure, before, now, random.random())  # noqa: S311
-    if verdict.reason != before.reason:
-        log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
+    if verdict.reason not in (before.reason, RATE_LIMITED):
+        log.warning(
+            "sync_failing",
+            connection_id=loaded.id,
+            provider=loaded.provider,
+            region=loaded.region,
+            reason=verdict.reason,
+            error=type(failure).__name__,
+            refreshing=refreshing,
+        )
     async with db.as_worker() as conn:
         deed = _deed(verdict, refreshing=refreshing)
         if await connections.note_failure(conn, loaded, verdict) and deed is not None:

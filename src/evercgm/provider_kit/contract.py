@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import httpx2
 
+from evercgm.core.limits import CallLimits
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret, Tokens
@@ -63,6 +64,7 @@ class Provider:
     begin: the address of the vendor's consent page. finish: code and PKCE verifier into tokens.
     refresh: a refresh token into new tokens. survey: what is there. read: one window of readings.
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
+    calls: how often our app may call each region; None where no limit is known.
     """
 
     route: str
@@ -78,3 +80,4 @@ class Provider:
     survey: Look
     read: Read
     consent_lasts: timedelta | None = None
+    calls: CallLimits | None = None

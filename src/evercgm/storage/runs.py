@@ -22,6 +22,7 @@ class Run:
 
     id: str
     connection_id: str
+    trigger: Trigger
     state: str
     window_from: datetime | None
     window_to: datetime | None
@@ -31,7 +32,14 @@ class Run:
 
 def _run(row: Row) -> Run:
     return Run(
-        row["id"], row["connection_id"], row["state"], row["window_from"], row["window_to"], row["job_id"], row["fresh"]
+        id=row["id"],
+        connection_id=row["connection_id"],
+        trigger=row["trigger"],
+        state=row["state"],
+        window_from=row["window_from"],
+        window_to=row["window_to"],
+        job_id=row["job_id"],
+        fresh=row["fresh"],
     )
 
 
