@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -102,13 +103,15 @@ async def sync_connection(
     try:
         begun = await _begin(db, connection_id, trigger, job_id, window)
     except SealBroken:
+        vendors.counts.add(counts.SYNCS, *counts.NOWHERE, "failed", "seal_broken")
         return await _seal_broken(db, connection_id, clock())
     if begun is None or isinstance(begun, Result):
         return begun
     loaded, run = begun
+    began = time.monotonic()
     with asked_by("background" if run.trigger == "schedule" else "person"):
         result = await _run(db, vendors, loaded, run, watch, clock)
-    _count(vendors.counts, loaded, result, clock())
+    _tell(vendors.counts, loaded, result, clock(), took_s=time.monotonic() - began)
     return result
 
 
@@ -166,11 +169,24 @@ async def _run(db: Database, vendors: Vendors, loaded: Loaded, run: Run, watch: 
     return await _succeeded(db, access.loaded, provider, run, saved, clock())
 
 
-def _count(process: Counts, loaded: Loaded, result: Result, now: datetime) -> None:
+def _tell(process: Counts, loaded: Loaded, result: Result, now: datetime, *, took_s: float) -> None:
+    """Counts how a sync ended, and logs one that ended well; of failures the log tells the first (``_failed``)."""
     where = (loaded.provider, loaded.region)
     process.add(counts.SYNCS, *where, result.outcome, result.reason or "")
-    if result.outcome in ("succeeded", "nothing_new"):
-        process.set(counts.LAST_SYNC, *where, to=now.timestamp())
+    if result.outcome not in ("succeeded", "nothing_new"):
+        return
+    process.set(counts.LAST_SYNC, *where, to=now.timestamp())
+    log.info(
+        "sync_done",
+        connection_id=loaded.id,
+        provider=loaded.provider,
+        region=loaded.region,
+        fetched=result.saved.fetched,
+        inserted=result.saved.inserted,
+        updated=result.saved.updated,
+        rejected=result.saved.rejected,
+        took_ms=round(1000 * took_s),
+    )
 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
@@ -266,16 +282,6 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
         await runs.finish(conn, run, outcome)
     if loaded.reason not in (None, RATE_LIMITED):
         log.info("sync_recovered", connection_id=loaded.id, was=loaded.reason)
-    log.info(
-        "sync_done",
-        connection_id=loaded.id,
-        provider=loaded.provider,
-        region=loaded.region,
-        fetched=saved.fetched,
-        inserted=saved.inserted,
-        updated=saved.updated,
-        rejected=saved.rejected,
-    )
     return Result(outcome, None, saved)
 
 

@@ -9,6 +9,9 @@ LABELS = ("provider", "region", "outcome", "reason", "answer", "result", "why", 
 # Prometheus text format 0.0.4.
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+# The provider and region of what could not be looked at.
+NOWHERE = ("unknown", "unknown")
+
 
 @dataclass(frozen=True, slots=True)
 class Family:

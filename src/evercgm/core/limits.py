@@ -6,6 +6,7 @@ from typing import Literal
 
 # Whose wish a call is: a person's own request, or what we do by ourselves.
 Urgency = Literal["person", "background"]
+CALLERS: tuple[Urgency, ...] = ("person", "background")
 Why = Literal["paused", "used_up"]
 Circuit = Literal["closed", "open", "half_open"]
 # A registration of ours at a vendor: route and region.

@@ -17,7 +17,6 @@ from evercgm.logs import get_logger
 
 log = get_logger(__name__)
 BLOCK_LASTS_S = limits.BLOCK_LASTS.total_seconds()
-CALLERS: tuple[Urgency, ...] = ("person", "background")
 _caller: ContextVar[Urgency] = ContextVar("caller", default="background")
 
 
@@ -180,7 +179,7 @@ class Meter:
 
     def _hold_all(self, until: float, ask_within_s: float | None = None) -> None:
         ask_at = until if ask_within_s is None else min(until, self._clock() + ask_within_s)
-        for caller in CALLERS:
+        for caller in limits.CALLERS:
             self._holds[caller] = _Hold("paused", until, ask_at)
 
     def _forget(self) -> None:

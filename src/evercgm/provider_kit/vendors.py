@@ -40,16 +40,16 @@ class Vendors:
 
 @asynccontextmanager
 async def open_vendors(
-    providers: Mapping[str, Provider], apps: Mapping[tuple[str, str], VendorApp], ledger: Ledger
+    providers: Mapping[str, Provider], apps: Mapping[tuple[str, str], VendorApp], ledger: Ledger | None = None
 ) -> AsyncIterator[Vendors]:
     """A client for each registration, with connections of its own: a cloud that hangs uses up nobody else's.
 
-    Each call is counted in the ``ledger``, and made only while it may be.
+    Each call is counted in the ``ledger``, and made only while it may be; without one nobody counts.
     """
     counts = Counts()
     async with AsyncExitStack() as opened:
         clients = {}
         for where, app in apps.items():
-            meter = Meter(where, providers[where[0]].calls, ledger, counts)
+            meter = Meter(where, providers[where[0]].calls, ledger, counts) if ledger else None
             clients[where] = await opened.enter_async_context(vendor_client([app.base_url], meter))
         yield Vendors(providers, apps, clients, counts)
