@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from budget_world import Worker, set_faults, worker_of
 from structlog.testing import capture_logs
 from sync_world import World
 
+from evercgm.actions.sync import sync_connection
 from evercgm.core import counts
 from evercgm.core.errors import CallsHeldBack
 from evercgm.core.limits import LARGEST_BLOCK, CallLimits, Urgency
@@ -120,6 +122,19 @@ async def test_a_background_sync_without_budget_waits_and_a_persons_goes_on(worl
     (line,) = [line for line in logs if line["log_level"] == "warning"]
     assert (line["event"], line["caller"]) == ("calls_used_up", "background")
     assert worker.vendors.counts.of(counts.HELD_BACK, "dexcom", "us", "used_up", "background") == 1
+
+
+async def test_a_period_that_is_read_again_does_not_use_what_is_kept_for_people(world: World, database: Any) -> None:
+    connection_id = await world.connect()
+    world.sql("delete from cgm_private.sync_runs")
+    limits = CallLimits(an_hour=40, for_people=0.5)
+    world.sql("insert into cgm_private.vendor_budgets values ('dexcom', 'us', date_trunc('minute', now()), 20)")
+    async with worker_of(world, database.service_dsn, limits) as worker:
+        window = (datetime(2026, 11, 1, tzinfo=UTC), None)
+        result = await sync_connection(worker.db, worker.vendors, connection_id, trigger="person", window=window)
+
+    assert result is not None
+    assert (result.outcome, result.reason) == ("failed", "rate_limited")
 
 
 async def test_a_first_sync_after_connecting_uses_what_is_kept_for_people(world: World, database: Any) -> None:

@@ -18,6 +18,7 @@ from evercgm.core.audit import SERVICE, Action
 from evercgm.core.connection import Status
 from evercgm.core.counts import Counts
 from evercgm.core.errors import CallsHeldBack, EvercgmError, SealBroken, VendorChanged, VendorTryLater
+from evercgm.core.limits import Urgency
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
@@ -109,10 +110,16 @@ async def sync_connection(
         return begun
     loaded, run = begun
     began = time.monotonic()
-    with asked_by("background" if run.trigger == "schedule" else "person"):
+    with asked_by(_urgency(run)):
         result = await _run(db, vendors, loaded, run, watch, clock)
     _tell(vendors.counts, loaded, result, clock(), took_s=time.monotonic() - began)
     return result
+
+
+def _urgency(run: Run) -> Urgency:
+    """What a person waits for may use the calls that are kept for people; a period that is read again can wait."""
+    waits = run.trigger != "schedule" and run.window_from is None and run.window_to is None
+    return "person" if waits else "background"
 
 
 async def _begin(
