@@ -17,7 +17,10 @@ from evercgm.core.errors import CallsHeldBack
 from evercgm.core.limits import LARGEST_BLOCK, CallLimits, Urgency
 from evercgm.provider_kit.metered import asked_by
 from evercgm.providers import PROVIDERS
+from evercgm.storage.budgets import Budgets
+from evercgm.storage.database import open_database
 
+PLACE = ("dexcom", "us")
 USED = "select coalesce(sum(calls), 0) from cgm_private.vendor_budgets where region = %s"
 AN_HOUR_ON = "update cgm_private.vendor_budgets set window_start = window_start - interval '63 minutes'"
 
@@ -60,6 +63,27 @@ async def test_two_workers_together_stay_within_the_budget_and_people_have_their
     assert 55 <= background[401] <= 60
     assert 75 <= background[401] + people[401] <= 80
     assert used(world) <= 80
+
+
+async def test_of_many_who_take_calls_at_the_same_moment_none_gets_one_too_many(world: World, database: Any) -> None:
+    limits = CallLimits(an_hour=37, for_people=0)
+    async with (
+        open_database(database.service_dsn, world.db.vault, largest=10) as one,
+        open_database(database.service_dsn, world.db.vault, largest=10) as two,
+    ):
+        ledgers = [Budgets(one), Budgets(two)] * 40
+        found = await asyncio.gather(*(ledger.take(PLACE, limits, "person", 3, None) for ledger in ledgers))
+
+    assert sum(granted.calls for granted, _ in found) == 37 == used(world)
+
+
+async def test_a_background_sync_does_not_use_calls_that_a_person_took(world: World, database: Any) -> None:
+    limits = CallLimits(an_hour=100, for_people=0.5)
+    world.sql("insert into cgm_private.vendor_budgets values ('dexcom', 'us', date_trunc('minute', now()), 50)")
+    async with worker_of(world, database.service_dsn, limits) as worker:
+        assert await call(worker, "person") == 401
+        assert await call(worker, "background") == "held back"
+        assert await call(worker, "person") == 401
 
 
 async def test_calls_that_are_an_hour_old_are_free_again(world: World, database: Any) -> None:

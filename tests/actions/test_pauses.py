@@ -232,6 +232,26 @@ async def test_while_a_probe_is_under_way_all_others_wait(world: World, database
         assert await second.get() == 401
 
 
+async def test_a_probe_that_is_answered_late_does_not_end_a_pause_that_has_begun_since(
+    world: World, database: Any
+) -> None:
+    async with worker_of(world, database.service_dsn) as worker:
+        await set_faults(world, rate_limited="")
+        await worker.get()
+        await set_faults(world)
+    world.sql(END_OF_PAUSE)
+
+    async def meanwhile(_path: str) -> None:
+        world.sql("update cgm_private.provider_pauses set until = now() + interval '10 minutes', strikes = 2")
+
+    world.weather.pause = meanwhile
+    async with worker_of(world, database.service_dsn) as worker:
+        assert await worker.get() == 401
+
+    left, strikes, over = pause_of(world) or (0, 0, True)
+    assert (left > 590, strikes, over) == (True, 2, False)
+
+
 async def test_a_refused_probe_makes_the_pause_longer_each_time_up_to_an_hour(world: World, database: Any) -> None:
     await set_faults(world, rate_limited="")
     lengths = []
