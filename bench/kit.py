@@ -31,6 +31,7 @@ from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom import client as dexcom
 from evercgm.storage import connections, embedded
+from evercgm.storage.budgets import Budgets
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.embedded import OWNER, Embedded
 from evercgm.storage.schema.bootstrap import bootstrap_standalone
@@ -160,7 +161,7 @@ async def open_bench(server: Embedded, base_url: str) -> AsyncIterator[Bench]:
     app = VendorApp("us", base_url, "client", Secret("secret"), "http://cgm.test/callback")
     async with (
         open_database(server.service_dsn, Vault(secrets.token_bytes(32))) as db,
-        open_vendors(PROVIDERS, {("dexcom", "us"): app}) as vendors,
+        open_vendors(PROVIDERS, {("dexcom", "us"): app}, Budgets(db)) as vendors,
         await psycopg.AsyncConnection.connect(server.owner_dsn, autocommit=True) as plain,
     ):
         bench = Bench(server, db, vendors, plain, base_url)

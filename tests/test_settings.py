@@ -70,6 +70,16 @@ DENIED = {"EVERCGM_DENIED_KEYS": hashlib.sha256(BURNT).hexdigest()}
         ),
         ({"EVERCGM_RETURN_ORIGINS": "javascript:1"}, "EVERCGM_RETURN_ORIGINS", "must be a URL"),
         ({"EVERCGM_ALLOWED_ORIGINS": "app.example.org"}, "EVERCGM_ALLOWED_ORIGINS", "must be a URL"),
+        ({"EVERCGM_METRICS_TOKEN": "short"}, "EVERCGM_METRICS_TOKEN", "openssl rand"),
+        ({"EVERCGM_METRICS_TOKEN": "with a blank " * 3}, "EVERCGM_METRICS_TOKEN", "without blanks"),
+        ({"EVERCGM_METRICS_TOKEN": "ö" * 20}, "EVERCGM_METRICS_TOKEN", "without blanks"),
+        ({"EVERCGM_METRICS_PORT": "metrics"}, "EVERCGM_METRICS_PORT", "9464"),
+        ({"EVERCGM_METRICS_PORT": "0"}, "EVERCGM_METRICS_PORT", "9464"),
+        ({"EVERCGM_METRICS_PORT": "65536"}, "EVERCGM_METRICS_PORT", "9464"),
+        ({"EVERCGM_METRICS_PORT": "-9464"}, "EVERCGM_METRICS_PORT", "9464"),
+        ({"EVERCGM_METRICS_PORT": "10.0.0.5:"}, "EVERCGM_METRICS_PORT", "9464"),
+        ({"EVERCGM_METRICS_PORT": "10.0.0.5:9464"}, "EVERCGM_METRICS_PORT", "set EVERCGM_METRICS_TOKEN as well"),
+        ({"EVERCGM_METRICS_PORT": "[::]:9464"}, "EVERCGM_METRICS_PORT", "set EVERCGM_METRICS_TOKEN as well"),
         ({"SUPABASE_URL": "abc.supabase.co"}, "SUPABASE_URL", "must be a URL"),
         ({"SUPABASE_URL": "https://user:x@abc.supabase.co"}, "SUPABASE_URL", "no user"),
         ({"SUPABASE_URL": "https://abc.supabase.co:99999"}, "SUPABASE_URL", "must be a URL"),
@@ -261,10 +271,11 @@ def test_no_secret_shows_in_the_settings_text() -> None:
             "DATABASE_URL": "postgresql://u:hidden-password@h/d",
             "DEXCOM_CLIENT_ID": "id",
             "DEXCOM_CLIENT_SECRET": "hidden-secret",
+            "EVERCGM_METRICS_TOKEN": "hidden-metrics-token",
         }
     )
 
-    text = f"{settings!r} {settings} {settings.dexcom} {settings.database_url!r}"
+    text = f"{settings!r} {settings} {settings.dexcom} {settings.database_url!r} {settings.metrics_token!r}"
 
     assert "hidden" not in text
     assert GOOD not in text
@@ -287,6 +298,30 @@ def test_without_a_project_we_are_our_own_identity() -> None:
     assert project is not None
     assert project.url == "https://abc.supabase.co"
     assert "hidden" not in repr(project)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("9464", ("127.0.0.1", 9464)),
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("0.0.0.0:9464", ("0.0.0.0", 9464)),
+        ("", None),
+    ],
+)
+def test_the_port_for_metrics_is_of_this_machine_unless_an_address_is_given(
+    text: str, where: tuple[str, int] | None
+) -> None:
+    env = {"EVERCGM_METRICS_PORT": text, "EVERCGM_METRICS_TOKEN": "x" * 16 if text.startswith("0") else ""}
+
+    assert read_settings(env).metrics_port == where
+
+
+def test_every_setting_stands_on_the_page() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "settings.md").read_text()
+
+    assert [name for name in sorted(module.NAMES) if f"| `{name}` |" not in page] == []
 
 
 def test_the_file_of_environments_may_lie_elsewhere() -> None:

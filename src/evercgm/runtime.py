@@ -12,6 +12,7 @@ from evercgm.provider_kit.send import vendor_client
 from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
 from evercgm.settings import Settings, require_key
+from evercgm.storage.budgets import Budgets
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.identity import SigningKeys, issuer_of, load_keys
 from evercgm.storage.schema.rights import refuse_too_much
@@ -66,7 +67,7 @@ async def open_runtime(settings: Settings, database_url: Secret, *, connections:
     await refuse_too_much(database_url.reveal())
     async with (
         open_database(database_url.reveal(), vault, largest=connections) as db,
-        open_vendors(PROVIDERS, vendor_apps(settings)) as vendors,
+        open_vendors(PROVIDERS, vendor_apps(settings), Budgets(db)) as vendors,
         key_server_client(settings) as key_server,
     ):
         yield Runtime(

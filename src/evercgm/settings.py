@@ -28,6 +28,8 @@ PUBLISHED_KEYS = frozenset(
 )
 HOST_KEY = "EVERCGM_HOST_ENCRYPTION_KEY"
 DENIED_KEYS = "EVERCGM_DENIED_KEYS"
+METRICS_TOKEN = "EVERCGM_METRICS_TOKEN"  # noqa: S105
+METRICS_PORT = "EVERCGM_METRICS_PORT"
 NAMES = frozenset(
     {
         "EVERCGM_DATA_DIR",
@@ -35,6 +37,8 @@ NAMES = frozenset(
         HOST_KEY,
         DENIED_KEYS,
         "EVERCGM_LOG_LEVEL",
+        METRICS_TOKEN,
+        METRICS_PORT,
         "EVERCGM_VENDOR_BASE_URLS",
         "EVERCGM_ALLOW_SIMULATORS",
         "EVERCGM_RETURN_ORIGINS",
@@ -44,6 +48,7 @@ NAMES = frozenset(
 )
 # Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
 SHORTEST_JWT_SECRET = 32
+SHORTEST_METRICS_TOKEN = 16
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
@@ -104,6 +109,10 @@ class Settings:
     supabase: SupabaseProject | None = None
     # The file that names an app's databases, for the ``db`` commands; it need not be there.
     environments: Path = Path("evercgm.toml")
+    # Who may read /metrics of the service; None: nobody.
+    metrics_token: Secret | None = None
+    # Where metrics are told besides: host and port.
+    metrics_port: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
@@ -138,6 +147,8 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
         allowed_origins=_origins(env, "EVERCGM_ALLOWED_ORIGINS", public_url),
         supabase=_supabase(env, simulators),
         environments=Path(env.get("EVERCGM_ENVIRONMENTS") or "evercgm.toml").expanduser(),
+        metrics_token=_metrics_token(env),
+        metrics_port=_metrics_port(env),
     )
 
 
@@ -269,6 +280,29 @@ def _log_level(env: Mapping[str, str]) -> str:
     if level not in LOG_LEVELS:
         raise SettingsError(f"EVERCGM_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}")
     return level
+
+
+def _metrics_token(env: Mapping[str, str]) -> Secret | None:
+    token = env.get(METRICS_TOKEN, "")
+    if token and (len(token) < SHORTEST_METRICS_TOKEN or not (token.isascii() and token.isprintable()) or " " in token):
+        raise SettingsError(
+            f"{METRICS_TOKEN} must be {SHORTEST_METRICS_TOKEN} or more characters without blanks: openssl rand -hex 32"
+        )
+    return Secret(token) if token else None
+
+
+def _metrics_port(env: Mapping[str, str]) -> tuple[str, int] | None:
+    """A port of this machine alone, unless an address stands before it; others than ourselves need the token."""
+    text = env.get(METRICS_PORT, "")
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise SettingsError(f"{METRICS_PORT} must be a port such as 9464, or address:port such as 10.0.0.5:9464")
+    if not is_loopback(host) and not env.get(METRICS_TOKEN):
+        raise SettingsError(f"{METRICS_PORT} at {host} can be read by others: set {METRICS_TOKEN} as well")
+    return host, int(port)
 
 
 def _dexcom(env: Mapping[str, str]) -> dict[str, Credentials]:

@@ -49,7 +49,8 @@ begin
         CHECK (((0 < target_low) AND (target_low < target_high))); person_settings_unit_check CHECK ((unit = ANY
         (ARRAY[''mg/dL''::text, ''mmol/L''::text])))'),
       ('cgm_private.provider_pauses',
-       'provider text not null; reason text not null; region text not null; until timestamp with time zone not null;
+       'over boolean not null default false; probe_until timestamp with time zone; provider text not null; reason text
+        not null; region text not null; strikes integer not null default 1; until timestamp with time zone not null;
         provider_pauses_pkey PRIMARY KEY (provider, region)'),
       ('cgm_private.reading_details',
        'absent_since timestamp with time zone; display_offset_min integer; flag text; person_id text not null;
@@ -324,7 +325,8 @@ create table if not exists cgm_private.signing_keys (
   retired_at     timestamptz
 );
 
--- App-wide limits at a vendor.
+-- App-wide limits at a vendor: calls by the minute in which they were taken, and pauses after a refusal. A pause stays
+-- after it is over, so that the next one in a row is longer.
 create table if not exists cgm_private.vendor_budgets (
   provider     text        not null,
   region       text        not null,
@@ -334,10 +336,13 @@ create table if not exists cgm_private.vendor_budgets (
 );
 
 create table if not exists cgm_private.provider_pauses (
-  provider text        not null,
-  region   text        not null,
-  until    timestamptz not null,
-  reason   text        not null,
+  provider    text        not null,
+  region      text        not null,
+  until       timestamptz not null,
+  reason      text        not null,
+  strikes     integer     not null default 1,
+  probe_until timestamptz,
+  over        boolean     not null default false,
   constraint provider_pauses_pkey primary key (provider, region)
 );
 

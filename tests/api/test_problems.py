@@ -41,6 +41,7 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.TooOften: errors.TooOften(17),
     errors.BadInput: errors.BadInput("field", "what would be right"),
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
+    errors.CallsHeldBack: errors.CallsHeldBack(12.2),
 }
 
 
@@ -84,6 +85,7 @@ def test_every_error_of_the_house_has_an_answer(kind: type[errors.EvercgmError])
     ("exc", "status", "code", "headers"),
     [
         (errors.VendorRateLimited("x", 30), 503, "rate_limited", {"Retry-After": "30"}),
+        (errors.CallsHeldBack(12.2), 503, "rate_limited", {"Retry-After": "13"}),
         (errors.VendorTryLater(), 503, "vendor_unavailable", {}),
         (errors.VendorDenied("x", expired_token=False), 502, "vendor_denied", {}),
         (errors.VendorChanged("x"), 502, "vendor_changed", {}),

@@ -96,12 +96,12 @@ class Racer:
 
 
 @contextmanager
-def start_racers(settings: dict[str, str], log: Path) -> Iterator[list[Racer]]:
+def start_racers(settings: dict[str, Any], log: Path, program: str = __file__) -> Iterator[list[Racer]]:
     with log.open("w") as errors:
         racers = [
             Racer(
                 subprocess.Popen(
-                    [sys.executable, __file__],
+                    [sys.executable, program],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,

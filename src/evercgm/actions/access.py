@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from evercgm.core.errors import GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
+from evercgm.core.counts import REFRESHES
+from evercgm.core.errors import CallsHeldBack, GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
 from evercgm.core.tokens import Secret, Tokens, is_due
 from evercgm.logs import get_logger
 from evercgm.provider_kit.oauth import utc_now
@@ -128,12 +129,20 @@ class Access:
         try:
             app = self._vendors.app(self._route, self.loaded.region)
             http = self._vendors.client(self._route, self.loaded.region)
-            return await provider.refresh(http, app, refresh_token)
+            tokens = await provider.refresh(http, app, refresh_token)
         except GrantRefused:
+            self._count_refresh("refused")
             return None
-        except BaseException:
+        except BaseException as failure:
+            if not isinstance(failure, CallsHeldBack):
+                self._count_refresh("failed")
             await connections.drop_refresh_lease(self._db, self.loaded)
             raise
+        self._count_refresh("renewed")
+        return tokens
+
+    def _count_refresh(self, result: str) -> None:
+        self._vendors.counts.add(REFRESHES, self._route, self.loaded.region, result)
 
     async def _judge_refusal(self) -> None:
         """A refused refresh counts only if the tokens are still those we used."""

@@ -7,13 +7,22 @@ from typing import Literal
 from evercgm.core import audit
 from evercgm.core.audit import Action, Actor
 from evercgm.core.caller import Caller
-from evercgm.core.errors import EvercgmError, GrantRefused, NotYours, OperatorMustAct, SealBroken, VendorError
+from evercgm.core.errors import (
+    EvercgmError,
+    GrantRefused,
+    NotYours,
+    OperatorMustAct,
+    SealBroken,
+    VendorError,
+    VendorRateLimited,
+)
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Login, VendorApp
+from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
-from evercgm.storage import attempts, connections, jobs, runs
+from evercgm.storage import attempts, budgets, connections, jobs, runs
 from evercgm.storage.attempts import Attempt, Waiting
 from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, Row, become_worker
@@ -70,12 +79,14 @@ BAD_STATE = Finished(None, "error", "bad_state")
 async def begin(
     db: Database, vendors: Vendors, caller: Caller, *, person_id: str, route: str, region: str, return_to: str
 ) -> Handover:
-    """Open an attempt for a person of the caller's. Raises NotYours, BadInput(region)."""
+    """Open an attempt for a person of the caller's. Raises NotYours, BadInput(region); CallsHeldBack during a pause."""
     vendors.app(route, region)
     async with db.as_person(caller.claims) as conn:
         if not await connections.owns_person(conn, person_id):
             raise NotYours("person", person_id)
         await become_worker(conn)
+        # The code that the vendor gives lives a minute: nobody walks there for nothing.
+        await budgets.refuse_paused(conn, (route, region))
         token, expires_at = await attempts.open_attempt(
             conn,
             person_id=person_id,
@@ -139,7 +150,8 @@ async def finish(
     if not code or len(code) > LONGEST_CODE:
         return Finished(attempt.return_to, "error", "no_code")
     try:
-        return await _exchange_and_store(db, vendors, attempt, Secret(code), request_id)
+        with asked_by("person"):
+            return await _exchange_and_store(db, vendors, attempt, Secret(code), request_id)
     except Exception as failure:
         outcome = _failure_code(failure)
         if outcome is None:
@@ -171,6 +183,8 @@ def _failure_code(failure: Exception) -> str | None:
         return "code_refused"
     if isinstance(failure, OperatorMustAct):
         return "operator_must_act"
+    if isinstance(failure, VendorRateLimited):
+        return "rate_limited"
     if isinstance(failure, VendorError):
         return "vendor_unavailable"
     return "failed" if isinstance(failure, EvercgmError) or classify(failure) in PASSING else None

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from evercgm.core.caller import Caller
-from evercgm.core.errors import BadInput, NotYours, ReconnectNeeded, SyncTooSoon
-from evercgm.storage import connections, jobs, runs
+from evercgm.core.errors import BadInput, CallsHeldBack, NotYours, ReconnectNeeded, SyncTooSoon
+from evercgm.storage import budgets, connections, jobs, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
 # Counted from the last run that a person asked for and that started: it bounds what pressing the button costs at the
@@ -37,7 +37,8 @@ async def request_sync(
     """One run per connection; asking again gives the open one. ``start``, ``end``: a window (aware UTC).
 
     Where some of several connections were asked for within 60 s, the others are answered. Raises NotYours;
-    SyncTooSoon where all were (never for an asked window); BadInput(from); ReconnectNeeded.
+    SyncTooSoon where all were (never for an asked window); CallsHeldBack where the vendor is paused for all that are
+    left; BadInput(from); ReconnectNeeded.
     """
     if start is not None and end is not None and start >= end:
         raise BadInput("from", "must be before 'to'")
@@ -59,20 +60,21 @@ async def _request_all(
     conn: Connection, rows: list[Row], start: datetime | None, end: datetime | None
 ) -> list[RequestedRun]:
     found: list[RequestedRun] = []
-    waits_s: list[int] = []
+    refused: list[SyncTooSoon | CallsHeldBack] = []
     for row in rows:
         try:
             found.append(await _request(conn, row, start, end))
-        except SyncTooSoon as too_soon:
-            waits_s.append(too_soon.retry_after_s)
-    if waits_s and not found:
-        raise SyncTooSoon(min(waits_s))
+        except (SyncTooSoon, CallsHeldBack) as refusal:
+            refused.append(refusal)
+    if refused and not found:
+        raise min(refused, key=lambda refusal: refusal.retry_after_s or 0)
     return found
 
 
 async def _request(conn: Connection, row: Row, start: datetime | None, end: datetime | None) -> RequestedRun:
     found = await runs.open_run(conn, row["id"])
     if found is None:
+        await budgets.refuse_paused(conn, (row["provider"], row["region"]))
         if start is None and end is None:
             await _refuse_too_soon(conn, row["id"])
         found, _new = await runs.open_or_make(

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,16 +14,20 @@ from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.alarm import call_operator
 from evercgm.actions.watching import unwatched
 from evercgm.actions.windows import Marks, Plan, Step
+from evercgm.core import counts
 from evercgm.core import sync as schedule
 from evercgm.core.audit import SERVICE, Action
 from evercgm.core.connection import Status
-from evercgm.core.errors import EvercgmError, SealBroken, VendorChanged, VendorTryLater
+from evercgm.core.counts import Counts
+from evercgm.core.errors import CallsHeldBack, EvercgmError, SealBroken, VendorChanged, VendorTryLater
+from evercgm.core.limits import Urgency
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
 from evercgm.core.verdict import SLOW_RETRY, Trouble, Verdict, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
+from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, readings, runs
@@ -36,6 +41,8 @@ log = get_logger(__name__)
 Clock = Callable[[], datetime]
 # Only the person starts these again: by reconnecting, or by resuming.
 RESTING: dict[Status, str] = {"expired": "reconnect_needed", "disconnected": "paused"}
+# Of all connections of a region at once: the pause and its end are logged, not each of them.
+RATE_LIMITED = "rate_limited"
 # How a command waits for another process that syncs the same connection.
 WAIT_S = 0.5
 LONGEST_WAIT_S = 120.0
@@ -71,6 +78,7 @@ class _Sync:
     run: Run
     clock: Clock
     others_wait: Callable[[], Awaitable[bool]]
+    counts: Counts
 
 
 Watch = Callable[[Progress], None]
@@ -103,11 +111,22 @@ async def sync_connection(
     try:
         begun = await _begin(db, connection_id, trigger, job_id, window)
     except SealBroken:
+        vendors.counts.add(counts.SYNCS, *counts.NOWHERE, "failed", "seal_broken")
         return await _seal_broken(db, connection_id, clock())
     if begun is None or isinstance(begun, Result):
         return begun
     loaded, run = begun
-    return await _run(db, vendors, loaded, run, watch, clock, others_wait)
+    began = time.monotonic()
+    with asked_by(_urgency(run)):
+        result = await _run(db, vendors, loaded, run, watch, clock, others_wait)
+    _tell(vendors.counts, loaded, result, clock(), took_s=time.monotonic() - began)
+    return result
+
+
+def _urgency(run: Run) -> Urgency:
+    """What a person waits for may use the calls that are kept for people; a period that is read again can wait."""
+    waits = run.trigger != "schedule" and run.window_from is None and run.window_to is None
+    return "person" if waits else "background"
 
 
 async def _begin(
@@ -163,13 +182,34 @@ async def _run(
         provider = vendors.providers[loaded.provider]
         access = Access(db, vendors, provider.route, loaded, clock)
         app, http = vendors.app(provider.route, loaded.region), vendors.client(provider.route, loaded.region)
-        saved = await _read_all(_Sync(db, provider, app, http, access, run, clock, others_wait), watch)
+        shared = _Sync(db, provider, app, http, access, run, clock, others_wait, vendors.counts)
+        saved = await _read_all(shared, watch)
     except ConnectionGoneError:
         return await _cancelled(db, run)
     except EvercgmError as failure:
-        refreshing = access is not None and access.refresh_failed
+        refreshing = access is not None and access.refresh_failed and not isinstance(failure, CallsHeldBack)
         return await _failed(db, access.loaded if access else loaded, run, failure, clock(), refreshing=refreshing)
     return await _succeeded(db, access.loaded, provider, run, saved, clock())
+
+
+def _tell(process: Counts, loaded: Loaded, result: Result, now: datetime, *, took_s: float) -> None:
+    """Counts how a sync ended, and logs one that ended well; of failures the log tells the first (``_failed``)."""
+    where = (loaded.provider, loaded.region)
+    process.add(counts.SYNCS, *where, result.outcome, result.reason or "")
+    if result.outcome not in ("succeeded", "nothing_new"):
+        return
+    process.set(counts.LAST_SYNC, *where, to=now.timestamp())
+    log.info(
+        "sync_done",
+        connection_id=loaded.id,
+        provider=loaded.provider,
+        region=loaded.region,
+        fetched=result.saved.fetched,
+        inserted=result.saved.inserted,
+        updated=result.saved.updated,
+        rejected=result.saved.rejected,
+        took_ms=round(1000 * took_s),
+    )
 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
@@ -266,6 +306,8 @@ async def _store(sync: _Sync, plan: Plan, step: Step, batch: Batch, marks: Marks
         if not still_there:
             raise ConnectionGoneError(loaded.id)
         await runs.count(conn, sync.run, saved)
+    sync.counts.add(counts.READINGS, loaded.provider, loaded.region, by=saved.inserted + saved.updated)
+    sync.counts.add(counts.REJECTED, loaded.provider, loaded.region, by=saved.rejected)
     return saved, known
 
 
@@ -275,16 +317,8 @@ async def _succeeded(db: Database, loaded: Loaded, provider: Provider, run: Run,
     async with db.as_worker() as conn:
         await connections.note_success(conn, loaded, _next_poll(provider, saved, quiet, now), quiet)
         await runs.finish(conn, run, outcome)
-    if loaded.reason is not None:
+    if loaded.reason not in (None, RATE_LIMITED):
         log.info("sync_recovered", connection_id=loaded.id, was=loaded.reason)
-    log.info(
-        "sync_done",
-        connection_id=loaded.id,
-        fetched=saved.fetched,
-        inserted=saved.inserted,
-        updated=saved.updated,
-        rejected=saved.rejected,
-    )
     return Result(outcome, None, saved)
 
 
@@ -300,8 +334,16 @@ async def _failed(
 ) -> Result:
     before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at, loaded.adopted)
     verdict = judge(failure, before, now, random.random())  # noqa: S311
-    if verdict.reason != before.reason:
-        log.warning("sync_failing", connection_id=loaded.id, reason=verdict.reason, error=type(failure).__name__)
+    if verdict.reason not in (before.reason, RATE_LIMITED):
+        log.warning(
+            "sync_failing",
+            connection_id=loaded.id,
+            provider=loaded.provider,
+            region=loaded.region,
+            reason=verdict.reason,
+            error=type(failure).__name__,
+            refreshing=refreshing,
+        )
     async with db.as_worker() as conn:
         deed = _deed(verdict, refreshing=refreshing)
         if await connections.note_failure(conn, loaded, verdict) and deed is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import Depends, FastAPI, Request, Response
 
 import evercgm
+from evercgm.actions.load import Gauges
 from evercgm.api import (
     audit_routes,
     connect_routes,
@@ -14,6 +15,7 @@ from evercgm.api import (
     events_routes,
     gaps_routes,
     health_routes,
+    metrics_routes,
     persons_routes,
     providers_routes,
     readings_routes,
@@ -47,6 +49,7 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.events = Hub(runtime.db)
+    app.state.gauges = Gauges(runtime.db, runtime.vendors)
     app.state.verify = verifier_of(runtime, clock)
     error_responses.install(app)
     # Not held to known parameters: a vendor may add some to its way back.
@@ -56,7 +59,7 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
         audit_routes, persons_routes, gaps_routes,
     ):  # fmt: skip
         app.include_router(module.router, prefix=BASE, dependencies=[Depends(only_known_query)])
-    for router in (health_routes.router, connect_routes.pages, session_routes.pages):
+    for router in (health_routes.router, metrics_routes.router, connect_routes.pages, session_routes.pages):
         app.include_router(router)
     assets = Assets(directory=WEB, check_dir=False)
     app.mount("/assets", assets)

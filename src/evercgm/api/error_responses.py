@@ -60,7 +60,7 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
         "too_often",
         "Done too often within an hour; nothing was changed. Try again later.",
     ),
-    (errors.VendorRateLimited, 503, "rate_limited", "The vendor asks us to slow down. Try again later."),
+    (errors.VendorRateLimited, 503, "rate_limited", "The vendor lets us ask only so often. Try again later."),
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
     (errors.VendorChanged, 502, "vendor_changed", "The vendor sent an answer that we cannot read."),

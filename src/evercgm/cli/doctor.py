@@ -10,6 +10,7 @@ import typer
 
 from evercgm.actions import checkup
 from evercgm.actions.checkup import Check
+from evercgm.actions.checkup_load import check_load
 from evercgm.cli.surroundings import databases, find_settings
 from evercgm.core.errors import SettingsError
 from evercgm.core.tokens import Secret
@@ -22,7 +23,7 @@ from evercgm.storage.vault import Vault
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False) -> None:
-    """Look at settings, keys, database, clock and vendor hosts; changes nothing. Exit codes: 0, 1 failed, 2 unknown."""
+    """Look at settings, keys, database, clock, work, vendors; changes nothing. Exit codes: 0, 1 failed, 2 unknown."""
     set_up_logs("ERROR")
     checks = _checks()
     if as_json:
@@ -60,7 +61,7 @@ async def _look_inside(settings: Settings, dsn: Secret) -> list[Check]:
     # Nothing is opened here, so any key will do where there is none.
     vault = Vault(settings.keys[0] if settings.keys else secrets.token_bytes(32))
     async with open_database(dsn.reveal(), vault, largest=1) as db:
-        return [first, *await checkup.check_inside(db, settings)]
+        return [first, *await checkup.check_inside(db, settings), *await check_load(db, vendor_apps(settings))]
 
 
 def _at_vendors(settings: Settings) -> list[Check]:

@@ -3,15 +3,16 @@
 import asyncio
 import signal
 import socket
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from evercgm.cli.metrics_port import metrics_port
 from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
-from evercgm.runtime import open_runtime
-from evercgm.settings import Settings, require_key
+from evercgm.runtime import Runtime, open_runtime
+from evercgm.settings import METRICS_PORT, Settings, require_key
 from evercgm.storage.schema.reach import refuse_transaction_pooler
 from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
@@ -32,9 +33,9 @@ def serve(
     settings = find_settings()
     require_key(settings)
     set_up_logs(settings.log_level, log_format)
-    listener = listen(host, port)
+    listener, beside = listen(host, port), _listen_for_metrics(settings)
     with databases(settings) as found:
-        asyncio.run(_serve(settings, found, listener, None if no_worker else Pace()))
+        asyncio.run(_serve(settings, found, listener, beside, None if no_worker else Pace()))
 
 
 def work(
@@ -46,11 +47,16 @@ def work(
     settings = find_settings()
     require_key(settings)
     set_up_logs(settings.log_level, log_format)
+    beside = _listen_for_metrics(settings)
     with databases(settings) as found:
-        asyncio.run(_work(settings, found, Pace(concurrency, heartbeat)))
+        asyncio.run(_work(settings, found, beside, Pace(concurrency, heartbeat)))
 
 
-def listen(host: str, port: int) -> socket.socket:
+def _listen_for_metrics(settings: Settings) -> socket.socket | None:
+    return None if settings.metrics_port is None else listen(*settings.metrics_port, setting=METRICS_PORT)
+
+
+def listen(host: str, port: int, setting: str = "--port") -> socket.socket:
     """A listening socket. Raises SettingsError where the port is taken or the address is not ours."""
     # Named TCP, so that asyncio sends small answers at once (TCP_NODELAY) instead of waiting 40 ms for more.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -61,12 +67,14 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as failure:
         listener.close()
         reason = getattr(failure, "strerror", None) or "no such port"
-        raise SettingsError(f"--port {port}: cannot listen on {host}:{port} ({reason}); choose another") from None
+        raise SettingsError(f"{setting} {port}: cannot listen on {host}:{port} ({reason}); choose another") from None
     listener.set_inheritable(True)
     return listener
 
 
-async def _serve(settings: Settings, found: Databases, listener: socket.socket, pace: Pace | None) -> None:
+async def _serve(
+    settings: Settings, found: Databases, listener: socket.socket, beside: socket.socket | None, pace: Pace | None
+) -> None:
     # Loaded here: half a second that no other command should wait for.
     import uvicorn
 
@@ -77,7 +85,7 @@ async def _serve(settings: Settings, found: Databases, listener: socket.socket, 
         signal.signal(name, _told_already)
     if pace is not None:
         await _check_worker(found)
-    async with open_runtime(settings, found.service) as runtime:
+    async with open_runtime(settings, found.service) as runtime, metrics_port(runtime, beside, _metrics_app):
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(runtime),
@@ -101,14 +109,21 @@ def _told_already(_signal: int, _frame: object) -> None:
     """uvicorn has acted on it."""
 
 
-async def _work(settings: Settings, found: Databases, pace: Pace) -> None:
+async def _work(settings: Settings, found: Databases, beside: socket.socket | None, pace: Pace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     await _check_worker(found)
-    async with open_runtime(settings, found.service) as runtime:
+    async with open_runtime(settings, found.service) as runtime, metrics_port(runtime, beside, _metrics_app):
         await run_worker(runtime, found.worker, stop, pace)
+
+
+def _metrics_app(runtime: Runtime) -> Any:
+    # Loaded here: a worker without this port does not need it.
+    from evercgm.api.metrics_routes import create_metrics_app
+
+    return create_metrics_app(runtime)
 
 
 async def _check_worker(found: Databases) -> None:

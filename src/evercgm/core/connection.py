@@ -21,7 +21,7 @@ MONTHS = (
 )  # fmt: skip
 MESSAGES: dict[str, str] = {
     "vendor_unavailable": "The vendor's cloud does not answer. We keep trying; no reading is lost.",
-    "rate_limited": "The vendor asks us to slow down. We go on by ourselves a little later.",
+    "rate_limited": "The vendor lets us ask only so often. We go on by ourselves a little later; no reading is lost.",
     "vendor_denied": "The vendor refuses our calls at the moment. We keep trying at longer intervals.",
     "vendor_changed": "The vendor sent an answer that we cannot read. The operator has been told.",
     "operator_must_act": "This service's access at the vendor needs attention. The operator has been told.",

@@ -4,6 +4,7 @@ EvercgmError
 ├── VendorError
 │   ├── VendorTryLater           network, time-out, 5xx: we try again
 │   │   └── VendorRateLimited    429: the whole app pauses
+│   │       └── CallsHeldBack    a pause, or no calls left: the vendor was not asked
 │   ├── VendorDenied             401 or 403 on a data call
 │   ├── VendorChanged            an answer that we cannot read
 │   └── OperatorMustAct          our own client credentials are refused
@@ -16,6 +17,8 @@ EvercgmError
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
 """
+
+from math import ceil
 
 
 class EvercgmError(Exception):
@@ -36,6 +39,13 @@ class VendorTryLater(VendorError):
 
 class VendorRateLimited(VendorTryLater):
     """Too many calls of our app."""
+
+
+class CallsHeldBack(VendorRateLimited):
+    """We made no call, because of a pause or of our own limit; possible again after ``wait_s`` seconds, rounded up."""
+
+    def __init__(self, wait_s: float):
+        super().__init__("no call was made: the vendor is paused, or the calls of this hour are used up", ceil(wait_s))
 
 
 class VendorDenied(VendorError):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from evercgm.core.connection import Status
 from evercgm.core.errors import (
     BadInput,
+    CallsHeldBack,
     EvercgmError,
     GrantRefused,
     OperatorMustAct,
@@ -22,6 +23,8 @@ from evercgm.core.sync import next_retry
 # Dexcom, 403 (access not granted or ended): stop for half a day (dexcom facts A6, read 2026-11).
 DENIED_PAUSE = timedelta(hours=12)
 SLOW_RETRY = timedelta(hours=1)
+# What passes by itself: whoever has no other trouble is told of a pause, and counts as connected.
+PASSING = ("vendor_unavailable", "rate_limited")
 # A refused refresh may be transient: after these waits, and only then, the person is asked (dexcom facts A8.6).
 GRANT_LADDER = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=8), timedelta(hours=16))
 
@@ -56,6 +59,8 @@ def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) 
     """
     if isinstance(failure, GrantRefused):
         return _judge_grant(before, now)
+    if isinstance(failure, CallsHeldBack):
+        return _judge_held_back(failure, before, now, chance)
     if before.reason == "sign_in_refused" and isinstance(failure, VendorTryLater):
         # An outage on the way up the ladder: the rung is kept, and what the person was told.
         return Verdict("error", before.reason, _next(failure, now, 1, chance), before.count)
@@ -95,6 +100,14 @@ def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> da
     if isinstance(failure, VendorDenied) and not failure.expired_token:
         return now + DENIED_PAUSE
     return now + SLOW_RETRY * (1 + 0.2 * chance)
+
+
+def _judge_held_back(failure: CallsHeldBack, before: Trouble, now: datetime, chance: float) -> Verdict:
+    """The vendor was not asked: no failure of the connection. What was known of it stays, only its time moves on."""
+    later = _next(failure, now, 1, chance) or now
+    if before.reason is None or before.reason in PASSING:
+        return Verdict("connected", "rate_limited", later, before.count if before.reason == "rate_limited" else 0)
+    return Verdict("error", before.reason, max(later, before.next_sync_at or later), before.count)
 
 
 def _judge_grant(before: Trouble, now: datetime) -> Verdict:

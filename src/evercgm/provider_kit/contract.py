@@ -9,6 +9,7 @@ import httpx2
 from evercgm.core import ladder
 from evercgm.core.connection import CADENCE
 from evercgm.core.ladder import Reread
+from evercgm.core.limits import CallLimits
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret, Tokens
@@ -82,6 +83,7 @@ class Provider:
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
     cadence: the time from one reading to the next. keeps: how far back the vendor gives them; None: all there are.
     live: how soon after it was measured a reading is there, at a vendor that is near real time; polls wait for it.
+    calls: how often our app may call each region; None where no limit is known.
     """
 
     route: str
@@ -102,6 +104,7 @@ class Provider:
     keeps: timedelta | None = None
     live: timedelta | None = None
     news: News | None = None
+    calls: CallLimits | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError where the rereads are no ladder."""

@@ -17,6 +17,7 @@ import msgspec
 
 from evercgm.core.errors import VendorChanged, VendorDenied, VendorRateLimited, VendorTryLater
 from evercgm.logs import get_logger
+from evercgm.provider_kit.metered import Meter
 from evercgm.settings import is_loopback
 
 log = get_logger(__name__)
@@ -75,21 +76,53 @@ class _HostTable(httpx2.AsyncBaseTransport):
         await self._network.aclose()
 
 
+class _Metered(httpx2.AsyncBaseTransport):
+    """Lets a request out only while calls may be made, and learns from each answer."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, meter: Meter):
+        self._inner = inner
+        self._meter = meter
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        ticket = await self._meter.admit()
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException:
+            self._meter.lost()
+            raise
+        await self._meter.answered(ticket, response.status_code, retry_after_s(response.headers.get("Retry-After")))
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     """Scheme, host and port; a default port counts as none."""
     return url.scheme, url.host, url.port
 
 
-def vendor_client(base_urls: Iterable[str]) -> httpx2.AsyncClient:
+def vendor_client(base_urls: Iterable[str], meter: Meter | None = None) -> httpx2.AsyncClient:
     """The HTTP client for vendors: speaks to the origins of ``base_urls`` and to no other, whoever asks.
+
+    With a ``meter`` a call may raise CallsHeldBack instead, and what the database raises before it is made.
 
     Certificates are verified; no redirect is followed, no proxy of the environment used, and no cookie ever kept:
     one client serves all people, and a kept cookie would travel from one person's answer into another's call.
     """
     keeps_nothing = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     return httpx2.AsyncClient(
-        transport=_HostTable(base_urls), cookies=keeps_nothing, timeout=TIMEOUT, follow_redirects=False, trust_env=False
+        transport=metered(_HostTable(base_urls), meter),
+        cookies=keeps_nothing,
+        timeout=TIMEOUT,
+        follow_redirects=False,
+        trust_env=False,
     )
+
+
+def metered(transport: httpx2.AsyncBaseTransport, meter: Meter | None) -> httpx2.AsyncBaseTransport:
+    """The transport behind a meter, if there is one."""
+    return transport if meter is None else _Metered(transport, meter)
 
 
 async def send(

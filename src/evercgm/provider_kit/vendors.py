@@ -1,23 +1,29 @@
-"""What a process needs to speak to vendors: our registration by route and region, and an HTTP client for each."""
+"""What a process needs to speak to vendors: our registration by route and region, an HTTP client for each, counts."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 
+from evercgm.core.counts import Counts
 from evercgm.core.errors import BadInput
 from evercgm.provider_kit.contract import Provider, VendorApp
+from evercgm.provider_kit.metered import Ledger, Meter
 from evercgm.provider_kit.send import vendor_client
 
 
 @dataclass(frozen=True, slots=True)
 class Vendors:
-    """``providers`` by route; ``apps`` and ``clients`` by (route, region), only where credentials are set."""
+    """``providers`` by route; ``apps`` and ``clients`` by (route, region), only where credentials are set.
+
+    ``counts``: what this process did at vendors and with what came from them.
+    """
 
     providers: Mapping[str, Provider]
     apps: Mapping[tuple[str, str], VendorApp]
     clients: Mapping[tuple[str, str], httpx2.AsyncClient]
+    counts: Counts = field(default_factory=Counts)
 
     def app(self, route: str, region: str) -> VendorApp:
         """Our registration there. Raises BadInput(region) where none is configured."""
@@ -34,11 +40,16 @@ class Vendors:
 
 @asynccontextmanager
 async def open_vendors(
-    providers: Mapping[str, Provider], apps: Mapping[tuple[str, str], VendorApp]
+    providers: Mapping[str, Provider], apps: Mapping[tuple[str, str], VendorApp], ledger: Ledger | None = None
 ) -> AsyncIterator[Vendors]:
-    """A client for each registration, with connections of its own: a cloud that hangs uses up nobody else's."""
+    """A client for each registration, with connections of its own: a cloud that hangs uses up nobody else's.
+
+    Each call is counted in the ``ledger``, and made only while it may be; without one nobody counts.
+    """
+    counts = Counts()
     async with AsyncExitStack() as opened:
-        clients = {
-            where: await opened.enter_async_context(vendor_client([app.base_url])) for where, app in apps.items()
-        }
-        yield Vendors(providers, apps, clients)
+        clients = {}
+        for where, app in apps.items():
+            meter = Meter(where, providers[where[0]].calls, ledger, counts) if ledger else None
+            clients[where] = await opened.enter_async_context(vendor_client([app.base_url], meter))
+        yield Vendors(providers, apps, clients, counts)

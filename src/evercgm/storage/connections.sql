@@ -16,7 +16,7 @@ where p.id = %(person_id)s
 
 -- name: own_connections
 -- The connections of one person of the caller's, or of all of them, that are ours to sync.
-select c.id, c.person_id, c.status::text as status
+select c.id, c.person_id, c.status::text as status, c.provider::text as provider, s.region
 from public.cgm_connections c
 join public."Person" p on p.id = c.person_id
 join cgm_private.sync_state s on s.connection_id = c.id

@@ -22,7 +22,7 @@ class Run:
 
     id: str
     connection_id: str
-    trigger: str
+    trigger: Trigger
     state: str
     window_from: datetime | None
     window_to: datetime | None

@@ -32,7 +32,7 @@ const TRIGGERS = { person: 'asked for here', connect: 'after connecting', comman
 
 const FAILURES = {
   vendor_unavailable: 'the vendor did not answer',
-  rate_limited: 'the vendor asked us to slow down',
+  rate_limited: 'the vendor lets us ask only so often',
   vendor_denied: 'the vendor refused',
   vendor_changed: 'the vendor’s answer could not be read',
   operator_must_act: 'this service’s access needs attention',
@@ -79,6 +79,7 @@ const RETURN_ERRORS = {
   code_refused: 'The vendor no longer accepts this sign-in. Start again.',
   operator_must_act: 'The vendor does not accept this service at the moment. Whoever runs it must look at its credentials.',
   vendor_unavailable: 'The vendor did not answer. Nothing has changed; try again in a few minutes.',
+  rate_limited: 'The vendor lets us ask only so often. Nothing has changed; try again in a few minutes.',
 };
 
 // English words, with the reader's own choice between 24 and 12 hours.

@@ -13,6 +13,7 @@ from pgqueuer import PgQueuer
 from pgqueuer.models import Job, Schedule
 
 from evercgm.actions.sync import sync_connection
+from evercgm.core.counts import JOBS_FAILED
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.runtime import Runtime
@@ -97,6 +98,7 @@ async def _guarded(runtime: Runtime, job: Job) -> None:
         )
     except Exception as failure:  # noqa: BLE001 - a door
         log.error("job_failed", job_id=int(job.id), error=type(failure).__name__)
+        runtime.vendors.counts.add(JOBS_FAILED)
         await _put_off(runtime, job, failure)
         raise JobFailed from None
 

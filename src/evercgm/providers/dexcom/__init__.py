@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from evercgm.core.ladder import Reread
+from evercgm.core.limits import CallLimits
 from evercgm.provider_kit.contract import News, Provider, Region
 from evercgm.providers.dexcom import auth, client
 
@@ -29,8 +30,8 @@ PROVIDER = Provider(
         Reread("daily", timedelta(days=8), timedelta(days=1), LONGEST_WINDOW),
         Reread("weekly", timedelta(days=38), timedelta(days=6, hours=12), LONGEST_WINDOW),
     ),
-    # A sensor gives a reading every 5 minutes, and it should show soon after Dexcom has it. An app may make
-    # 60,000 calls an hour: at 12 polls of about two calls that is some 2,500 people; beyond, poll less often.
+    # A sensor gives a reading every 5 minutes, and it should show soon after Dexcom has it. At 12 polls an hour of
+    # about two calls the limit below is enough for some 2,500 people; beyond, poll less often.
     poll_every=timedelta(minutes=5),
     begin=auth.begin,
     finish=auth.finish,
@@ -42,4 +43,7 @@ PROVIDER = Provider(
     consent_lasts=timedelta(days=365),
     # "dataRange" answers wrongly to a lastSyncTime older than 100 days; others send it below 30 (dexcom facts A4).
     news=News(client.news, reach=timedelta(days=30)),
+    # 60,000 calls per app per hour, then 429 (dexcom facts A6, read 2026-11). A tenth waits for people: a first sync of
+    # 90 days is about six calls, so that a thousand may connect within an hour in which background syncs took the rest.
+    calls=CallLimits(an_hour=60_000, for_people=0.1),
 )

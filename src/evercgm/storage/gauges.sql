@@ -1,0 +1,35 @@
+-- name: due
+-- Connections whose time has come, and how long the first of them has waited. Reads the index of what is due, no
+-- further than it counts.
+select count(*) as connections,
+       coalesce(extract(epoch from now() - min(d.next_sync_at)), 0)::float8 as waiting_s
+from (
+  select s.next_sync_at
+  from cgm_private.sync_state s
+  join public.cgm_connections c on c.id = s.connection_id
+  where s.next_sync_at <= now()
+    and c.status in ('connected', 'error')
+  order by s.next_sync_at
+  limit %(most)s
+) d
+
+-- name: oldest_jobs
+-- For how long the oldest job that may be taken waits, and the oldest that was taken runs; 0 where there is none.
+select coalesce(extract(epoch from now() - (
+         select j.execute_after
+         from cgm_jobs.pgqueuer j
+         where j.status = 'queued'
+           and j.entrypoint = %(entrypoint)s
+           and j.execute_after <= now()
+         order by j.execute_after
+         limit 1
+       )), 0)::float8 as waiting_s,
+       coalesce(extract(epoch from now() - (
+         select min(j.created) from cgm_jobs.pgqueuer j where j.status = 'picked'
+       )), 0)::float8 as running_s
+
+-- name: last_sync
+-- When a sync of any connection last ended well; reads all of them, for a check-up by hand alone.
+select max(c.last_sync_at) at time zone 'UTC' as at, count(*) filter (where c.status = 'connected') as connected
+from public.cgm_connections c
+join cgm_private.sync_state s on s.connection_id = c.id
