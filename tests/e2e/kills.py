@@ -1,0 +1,131 @@
+"""Kills processes of a running demo at random moments, as ``kill -9`` does, and lets everything come to rest again."""
+
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import psycopg
+from demo_process import Demo, connect, start_demo, until
+from series import sql, stored, truth
+from test_thread import child_of
+
+VICTIMS = ("worker", "api", "postgres")
+USERS = ("User7", "User6")
+# The demo gives a child up that dies more often than that; then it is started anew, as a person would.
+PATIENCE_S = 120
+
+
+@dataclass
+class Siege:
+    """A demo under fire; ``persons`` by id, each with the account they wear; ``deaths`` by victim."""
+
+    folder: Path
+    demo: Demo
+    chance: random.Random
+    persons: dict[str, str] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VICTIMS, 0))
+
+    def people(self, count: int) -> None:
+        """Persons of the demo's owner, all connected."""
+        for number in range(count):
+            person_id = str(uuid4())
+            sql(
+                self.demo,
+                'insert into public."Person" (id, "ownerId") values (%s, %s) returning id',
+                person_id,
+                self.demo.line["owner_id"],
+            )
+            self.persons[person_id] = USERS[number % len(USERS)]
+            assert "cgm=connected" in connect(self.demo, person_id, self.persons[person_id])
+
+    def kill(self) -> None:
+        """One of them, while syncs and refreshes are under way."""
+        self._make_due()
+        time.sleep(self.chance.uniform(0.05, 0.8))
+        victim = self.chance.choice(VICTIMS)
+        try:
+            os.kill(self._pid(victim), signal.SIGKILL)
+        except (AssertionError, FileNotFoundError, ProcessLookupError, IndexError):
+            return self._raise_the_dead()  # it was dead already
+        self.deaths[victim] += 1
+        return self._raise_the_dead()
+
+    def come_to_rest(self) -> None:
+        """Whoever lost their access to a lost answer signs in again; then everybody is synced once more."""
+        self._raise_the_dead()
+        self._cloud(**{"slow": None})
+        until(self._is_ready, "the service answers", PATIENCE_S)
+        for person_id, username in self.persons.items():
+            if sql(self.demo, "select status::text from cgm_connections where person_id = %s", person_id) != [
+                ("connected",)
+            ]:
+                assert "cgm=" in connect(self.demo, person_id, username)
+        self._make_due(expire=False)
+        until(self._is_complete, "every series is the vendor's", PATIENCE_S)
+
+    def make_slow(self) -> None:
+        """So that calls are under way when somebody dies, and tokens are refreshed all the time."""
+        self._cloud(slow=0.2)
+
+    def doubled(self) -> list[str]:
+        """Persons with two readings at one time."""
+        return [person_id for person_id in self.persons if _has_doubles(self.demo, person_id)]
+
+    def _is_complete(self) -> bool:
+        return all(stored(self.demo, person_id) == truth(self.demo, name) for person_id, name in self.persons.items())
+
+    def _make_due(self, *, expire: bool = True) -> None:
+        """All of them, a part with a token that has ended; while the database is away, nothing."""
+        try:
+            sql(self.demo, "update cgm_private.sync_state set next_sync_at = now() where reason is null returning 1")
+            if expire:
+                sql(
+                    self.demo,
+                    "update cgm_connections set token_expires_at = now() where status = 'connected' and random() < 0.1"
+                    " returning 1",
+                )
+        except psycopg.OperationalError:
+            return
+
+    def _raise_the_dead(self) -> None:
+        if self.demo.process.poll() is not None:
+            self.demo = start_demo(self.folder / "data")
+
+    def _pid(self, victim: str) -> int:
+        if victim == "postgres":
+            note = next((self.folder / "data").rglob("postmaster.pid"))
+            return int(note.read_text().split()[0])
+        return child_of(self.demo, {"worker": "work", "api": "serve"}[victim])
+
+    def _is_ready(self) -> bool:
+        self._raise_the_dead()
+        try:
+            return httpx2.get(f"{self.demo.url}/readyz", timeout=5, trust_env=False).status_code == httpx2.codes.OK
+        except httpx2.HTTPError:
+            return False
+
+    def _cloud(self, **faults: object) -> None:
+        httpx2.post(f"{self.demo.control}/faults", json={"set": faults}, timeout=30, trust_env=False).raise_for_status()
+
+
+def _has_doubles(demo: Demo, person_id: str) -> bool:
+    times = [at for at, _ in stored(demo, person_id)]
+    return len(times) != len(set(times))
+
+
+def besiege(folder: Path, *, persons: int, kills: int, seed: int) -> Siege:
+    """The whole of it: afterwards everything is at rest and the demo still runs."""
+    siege = Siege(folder, start_demo(folder / "data"), random.Random(seed))
+    siege.people(persons)
+    siege.make_slow()
+    for _ in range(10 * kills):
+        if sum(siege.deaths.values()) >= kills:
+            break
+        siege.kill()
+    siege.come_to_rest()
+    return siege
