@@ -447,6 +447,10 @@ async def test_news_are_asked_for_with_a_zone_and_begin_with_the_first_new_readi
 async def test_no_news_and_a_question_that_is_not_understood_are_no_error() -> None:
     assert await news(Cloud(dataRange=load("data_range_new_user"))) is None
     assert await news(Cloud(400)) is None
+    assert (
+        await news(Cloud(dataRange=load("data_range").replace(b"2024-10-28T04:15:02Z", b"2001-01-01T00:00:00Z")))
+        is None
+    )
     with pytest.raises(VendorTryLater):
         await news(Cloud(503))
 
