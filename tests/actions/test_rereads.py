@@ -13,8 +13,11 @@ from sync_world import World, open_world
 
 from evercgm.actions.sync import Result, sync_connection
 from evercgm.core.ladder import Scan
+from evercgm.core.reading import Batch, Rejected
 from evercgm.core.sync import Window
+from evercgm.providers.dexcom import PROVIDER
 from evercgm.storage import connections
+from evercgm.storage.readings import ENOUGH_TRIES
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 # A reading an hour, so that weeks are quick; a stretch of six of them.
@@ -102,6 +105,20 @@ class Days:
         """As at a vendor that cannot tell what is new: the scans alone must find it."""
         provider = replace(self.world.vendors.providers["dexcom"], news=None)
         self.world.vendors = replace(self.world.vendors, providers={"dexcom": provider})
+
+    def spoil(self, start: datetime, length: timedelta) -> None:
+        """From now on the records of a stretch come in a unit that nobody knows."""
+        provider = self.world.vendors.providers["dexcom"]
+
+        async def read(*asked: Any) -> Batch:
+            batch = await PROVIDER.read(*asked)
+            spoilt = [one for one in batch.readings if start <= one.measured_at < start + length]
+            rest = tuple(one for one in batch.readings if one not in spoilt)
+            return replace(
+                batch, readings=rest, rejected=tuple(Rejected(one.record_key, "unknown_unit") for one in spoilt)
+            )
+
+        self.world.vendors = replace(self.world.vendors, providers={"dexcom": replace(provider, read=read)})
 
     def listen(self) -> None:
         """Note each window that is asked for."""
@@ -327,19 +344,37 @@ async def test_what_the_vendor_shows_no_more_stays_and_is_noted_until_it_is_show
 async def test_a_record_that_cannot_be_read_has_its_window_of_a_scan_read_again_until_it_can(days: Days) -> None:
     days.without_news()
     await days.begin()
+    spoilt = days.now - 5 * DAY
+    days.spoil(spoilt, STRETCH)
     days.now += DAY
-    days.before_answer = lambda: days.fault("system_time_text", "zero" if len(days.windows) == 2 else None)
-    failed = await days.job()
-    assert failed is not None
-    assert failed.reason == "vendor_changed"
-    assert (await days.scans())["daily"].done == days.now - DAY
+    last, before = (await days.scans())["daily"].done, len(days.stored(spoilt, STRETCH))
 
-    days.fault("system_time_text", None)
-    days.before_answer = lambda: None
-    days.now += HOUR
+    await days.sync()
+    assert (await days.scans())["daily"].done == last
+    await days.sync()
+    assert len(days.windows) == 2
+    aside = days.world.sql("select distinct reason, times_seen from cgm_private.rejected_records")
+    days.spoil(spoilt, timedelta(0))
     await days.sync()
 
+    assert aside == [("unknown_unit", 2)]
     assert (await days.scans())["daily"] == Scan(days.now)
+    assert before == len(days.stored(spoilt, STRETCH)) == READINGS
+    assert days.absent(spoilt, STRETCH) == 0
+
+
+async def test_a_record_that_never_can_be_read_does_not_have_its_scan_come_at_each_sync(days: Days) -> None:
+    days.without_news()
+    await days.begin()
+    days.spoil(days.now - 5 * DAY, STRETCH)
+    days.now += DAY
+
+    scans = []
+    for _ in range(ENOUGH_TRIES + 2):
+        await days.sync()
+        scans.append(len(days.windows) == 2)
+
+    assert scans == [True] * ENOUGH_TRIES + [False] * 2
 
 
 async def test_clocks_of_machines_that_differ_by_minutes_neither_repeat_scans_nor_lose_readings(days: Days) -> None:

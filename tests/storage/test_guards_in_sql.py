@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from evercgm.core.ladder import Scan
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.core.verdict import Verdict
 from evercgm.storage import attempts, connections, jobs, runs
@@ -199,15 +200,21 @@ async def test_a_reconnect_goes_on_where_it_was_only_in_the_same_region_with_the
     loaded = await store.consent(person_id)
     async with store.db.as_worker() as conn:
         await connections.note_progress(
-            conn, loaded.id, loaded.connected_at, high_water=LATER, history_start=LATER, history_done=True
+            conn,
+            loaded.id,
+            loaded.connected_at,
+            high_water=LATER,
+            history_start=LATER,
+            history_done=True,
+            scans={"daily": Scan(LATER)},
         )
 
     again = await store.consent(person_id, "second", region, account)
 
     assert again.id == loaded.id
     assert (again.region, again.account_id) == (region, account)
-    assert (again.high_water, again.history_start, again.history_done) == (
-        (LATER, LATER, True) if kept else (None, None, False)
+    assert (again.high_water, again.history_start, again.history_done, again.scans) == (
+        (LATER, LATER, True, {"daily": Scan(LATER)}) if kept else (None, None, False, {})
     )
 
 

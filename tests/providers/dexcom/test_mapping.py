@@ -431,6 +431,30 @@ async def test_unreadable_devices_only_leave_the_device_out() -> None:
     assert survey == Survey(ACCOUNT, None, None, None)
 
 
+async def news(cloud: Cloud) -> datetime | None:
+    assert PROVIDER.news is not None
+    async with cloud.client() as http:
+        return await PROVIDER.news.ask(http, APP, Secret("token-1"), at("2025-01-31T01:04:55.2+01:00"))
+
+
+async def test_news_are_asked_for_with_a_zone_and_begin_with_the_first_new_reading() -> None:
+    cloud = Cloud(dataRange=load("data_range"))
+
+    assert await news(cloud) == at("2024-10-28T04:15:02Z")
+    assert cloud.asked == [("dataRange", {"lastSyncTime": "2025-01-31T00:04:55Z"}, "Bearer token-1")]
+
+
+async def test_no_news_and_a_question_that_is_not_understood_are_no_error() -> None:
+    assert await news(Cloud(dataRange=load("data_range_new_user"))) is None
+    assert await news(Cloud(400)) is None
+    assert (
+        await news(Cloud(dataRange=load("data_range").replace(b"2024-10-28T04:15:02Z", b"2001-01-01T00:00:00Z")))
+        is None
+    )
+    with pytest.raises(VendorTryLater):
+        await news(Cloud(503))
+
+
 STATUSES: dict[int, type[EvercgmError]] = {
     200: VendorChanged,
     400: VendorChanged,

@@ -34,13 +34,14 @@ async def news(http: httpx2.AsyncClient, app: VendorApp, token: Secret, since: d
     """When the first of what is new since then was measured. Dexcom v3, "dataRange" with "lastSyncTime", read 2026-11.
 
     "New" is taken for uploaded, which is not documented; None also where the question is not understood, since its form
-    is told in two ways. Raises VendorDenied, VendorTryLater.
+    is told in two ways, and where a broken clock dates the first. Raises VendorDenied, VendorTryLater.
     """
+    ask = {"lastSyncTime": query_time(since) + "Z"}
     try:
-        ask = {"lastSyncTime": query_time(since) + "Z"}
-        return mapping.read_data_range(await _get(http, app, token, "dataRange", ask)).first
+        first = mapping.read_data_range(await _get(http, app, token, "dataRange", ask)).first
     except VendorChanged:
         return None
+    return None if first == mapping.EARLIEST_HISTORY else first
 
 
 async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: Window) -> Batch:
