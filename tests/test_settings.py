@@ -120,7 +120,8 @@ NO_ADDRESSES = (
     "marked",
 )
 PAIRS = {name: pair for pair in module.DEXCOM_CREDENTIALS.values() for name in pair}
-FREE_TEXTS = ("EVERCGM_DATA_DIR", "EVERCGM_ENVIRONMENTS", "SUPABASE_JWT_SECRET", *PAIRS)
+FREE_TEXTS = ("EVERCGM_DATA_DIR", "EVERCGM_ENVIRONMENTS", "SUPABASE_JWT_SECRET", "EVERCGM_METRICS_TOKEN", *PAIRS)
+WORDS = ("EVERCGM_LOG_LEVEL", "EVERCGM_METRICS_PORT")
 ADDRESSES = (
     "EVERCGM_PUBLIC_URL",
     "SUPABASE_URL",
@@ -144,7 +145,7 @@ def with_one(name: str, value: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, value) for name in (*FREE_TEXTS, *KEYS, "EVERCGM_LOG_LEVEL") for value in MISPLACED),
+        *((name, value) for name in (*FREE_TEXTS, *KEYS, *WORDS) for value in MISPLACED),
         *((name, value) for name in ADDRESSES for value in NO_ADDRESSES if "?" not in value or "REDIRECT" not in name),
     ],
 )
@@ -181,7 +182,7 @@ def test_no_setting_is_left_out_of_that_table() -> None:
     settings = re.findall(r"^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \|", SETTINGS_PAGE.read_text(), re.MULTILINE)
     named = {name for names in settings for name in re.findall("[A-Z_]+", names)}
 
-    assert named == elsewhere | {*FREE_TEXTS, *ADDRESSES, *KEYS, "EVERCGM_LOG_LEVEL"}
+    assert named == elsewhere | {*FREE_TEXTS, *ADDRESSES, *KEYS, *WORDS}
 
 
 def test_a_registered_callback_may_have_a_query() -> None:

@@ -63,6 +63,7 @@ FREE_TEXTS = {
     "EVERCGM_DATA_DIR": "a folder",
     "EVERCGM_ENVIRONMENTS": "a file",
     "SUPABASE_JWT_SECRET": "the project's legacy secret",
+    METRICS_TOKEN: "a random text",
     **{name: "as the vendor's developer page shows it" for pair in DEXCOM_CREDENTIALS.values() for name in pair},
 }
 _DATABASE_ADDRESS = re.compile(r"postgres(ql)?:/|(?<![\w-])(password|passfile|hostaddr|dbname)\s*=", re.IGNORECASE)
@@ -301,7 +302,7 @@ def _metrics_port(env: Mapping[str, str]) -> tuple[str, int] | None:
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
         raise SettingsError(f"{METRICS_PORT} must be a port such as 9464, or address:port such as 10.0.0.5:9464")
     if not is_loopback(host) and not env.get(METRICS_TOKEN):
-        raise SettingsError(f"{METRICS_PORT} at {host} can be read by others: set {METRICS_TOKEN} as well")
+        raise SettingsError(f"{METRICS_PORT} beyond this machine can be read by others: set {METRICS_TOKEN} as well")
     return host, int(port)
 
 

@@ -1,7 +1,7 @@
 """Whatever order readings come in and however syncs end, what is below the horizon is read; plans and marks, no I/O."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -23,10 +23,10 @@ FRESH = Loaded(
     id="c", person_id="p", provider="dexcom", region="us", account_id="a",
     tokens=Tokens(Secret(""), Secret(""), START, 7200), status="connected", high_water=None, device_id=None,
     generation=0, history_start=None, history_done=False, scans={}, next_sync_at=None, failure_count=0, reason=None,
-    adopted=False, previous_kept=False, refreshing=False, connected_at=START,
+    adopted=False, previous_kept=False, refreshing=False, connected_at=START, quiet=0,
 )  # fmt: skip
 _MEASURED = attrgetter("measured")
-UNASKED = Run("r", "c", "running", None, None, None, True)
+UNASKED = Run("r", "c", "schedule", "running", None, None, None, True)
 
 
 @dataclass(frozen=True)
@@ -99,25 +99,37 @@ class Life:
         return [one for one in self.readings if one.came <= came_by and one not in self.stored]
 
 
-def stream(late: timedelta, every: timedelta, odd: int, first_day: int) -> list[Late]:
-    """Readings that all come as late; of each seventeenth the record is odd at first."""
-    first = START - first_day * DAY
-    count = (first_day + 110) * DAY // every
-    return [Late(first + n * every, first + n * every + late, odd if n % 17 == 5 else 0) for n in range(count)]
+@dataclass(frozen=True)
+class Stream:
+    """Readings that all come as late, from some days before the first sync on; some records are odd at first."""
+
+    late: timedelta
+    every: timedelta
+    odd: int = 0
+    first_day: int = 3
+
+    def readings(self, days: int = 110) -> Iterator[Late]:
+        first = START - self.first_day * DAY
+        for n in range((self.first_day + days) * DAY // self.every):
+            measured = first + n * self.every
+            yield Late(measured, measured + self.late, self.odd if n % 17 == 5 else 0)
 
 
-def by_time(*streams: list[Late]) -> list[Late]:
-    return sorted((one for each in streams for one in each), key=_MEASURED)
+def by_time(streams: Iterable[Stream], days: int = 110) -> list[Late]:
+    return sorted((one for each in streams for one in each.readings(days)), key=_MEASURED)
 
 
-LATENESS = st.sampled_from([0 * HOUR, 3 * HOUR, 23 * HOUR, 26 * HOUR, 6 * DAY, 12 * DAY, 29 * DAY, 30 * DAY])
 STREAMS = st.lists(
     st.builds(
-        stream, LATENESS, st.sampled_from([9 * HOUR, 23 * HOUR]), st.integers(0, 3), st.sampled_from([0, 3, 100])
+        Stream,
+        st.sampled_from([0 * HOUR, 3 * HOUR, 23 * HOUR, 26 * HOUR, 6 * DAY, 12 * DAY, 29 * DAY, 30 * DAY]),
+        st.sampled_from([9 * HOUR, 23 * HOUR]),
+        st.integers(0, 3),
+        st.sampled_from([0, 3, 100]),
     ),
     min_size=1,
     max_size=3,
-).map(lambda streams: by_time(*streams))
+)
 TURNS = st.lists(
     st.builds(
         Turn,
@@ -134,9 +146,9 @@ IN_THE_END = [Turn(HOUR)] * 6 + [Turn(6 * HOUR)] * 28
 
 @given(STREAMS, TURNS)
 def test_what_comes_within_30_days_of_being_measured_is_stored_a_week_after_it_came(
-    readings: list[Late], turns: list[Turn]
+    streams: list[Stream], turns: list[Turn]
 ) -> None:
-    life = Life(readings)
+    life = Life(by_time(streams))
 
     for turn in turns:
         life.take(turn)
@@ -150,11 +162,13 @@ def test_what_comes_within_30_days_of_being_measured_is_stored_a_week_after_it_c
 @settings(max_examples=30)
 @given(STREAMS, TURNS)
 def test_at_rest_a_sync_is_one_window_and_scans_come_at_their_time_only(
-    readings: list[Late], turns: list[Turn]
+    streams: list[Stream], turns: list[Turn]
 ) -> None:
-    # Of a person who wears a sensor: without new readings the stretch to catch up with grows.
-    life = Life(by_time(readings, stream(HOUR, 6 * HOUR, 0, 3)))
-    for turn in [*turns, *IN_THE_END]:
+    turns = [*turns, *IN_THE_END]
+    # Of a person who wears a sensor all the time: without new readings the stretch to catch up with grows.
+    worn = sum((turn.pause for turn in turns), 8 * DAY)
+    life = Life(by_time([*streams, Stream(HOUR, 6 * HOUR)], worn // DAY))
+    for turn in turns:
         life.take(turn)
     life.order.clear()
 
@@ -165,8 +179,8 @@ def test_at_rest_a_sync_is_one_window_and_scans_come_at_their_time_only(
 
 
 @given(STREAMS)
-def test_the_first_history_is_read_newest_first_and_counts_as_a_scan_of_each_kind(readings: list[Late]) -> None:
-    life = Life(readings)
+def test_the_first_history_is_read_newest_first_and_counts_as_a_scan_of_each_kind(streams: list[Stream]) -> None:
+    life = Life(by_time(streams))
 
     life.take(Turn(DAY))
 

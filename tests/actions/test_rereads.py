@@ -144,7 +144,9 @@ async def days(database: Any, tmp_path: Path) -> AsyncIterator[Days]:
     trace = tmp_path / "hourly.csv"
     points = (f"{made.now.replace(tzinfo=None) - n * HOUR},{80 + n % 150}" for n in range(60 * 24))
     trace.write_text("\n".join(["local_time,glucose_mg_dl", *points]))
-    async with open_world(database.admin_dsn, database.service_dsn, tmp_path / "cloud", made.clock, trace) as world:
+    async with open_world(
+        database.admin_dsn, database.service_dsn, tmp_path / "cloud", made.clock, trace=trace
+    ) as world:
         made.world = world
         made.listen()
         yield made

@@ -230,6 +230,7 @@ OTHERS = {
     # They listen, or look for a free port.
     "cli/serve.py": {"socket"},
     "cli/simulate.py": {"socket"},
+    "cli/metrics_port.py": {"socket"},
     "storage/embedded.py": {"socket"},
 }
 

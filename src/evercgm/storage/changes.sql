@@ -95,6 +95,7 @@ select r.id,
        r.updated,
        r.rejected,
        r.requested_at,
+       r.due_at,
        r.started_at,
        r.finished_at
   from unnest(%(persons)s::text[], %(owners)s::text[]) as w (person_id, owner_id)
