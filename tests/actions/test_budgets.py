@@ -13,10 +13,14 @@ from sync_world import World
 
 from evercgm.actions.sync import sync_connection
 from evercgm.core import counts
-from evercgm.core.errors import CallsHeldBack
-from evercgm.core.limits import LARGEST_BLOCK, CallLimits, Urgency
+from evercgm.core.errors import CallsHeldBack, VendorTryLater
+from evercgm.core.limits import FIRST_BLOCK, LARGEST_BLOCK, CallLimits, Urgency
+from evercgm.core.tokens import Secret
 from evercgm.provider_kit.metered import asked_by
+from evercgm.provider_kit.send import send
 from evercgm.providers import PROVIDERS
+from evercgm.runtime import open_runtime
+from evercgm.settings import read_settings
 from evercgm.storage.budgets import Budgets
 from evercgm.storage.database import open_database
 
@@ -186,6 +190,22 @@ async def test_each_region_has_a_budget_of_its_own(world: World, database: Any) 
             await worker.get("us")
 
         assert await worker.get("eu") == 401
+
+
+async def test_the_service_itself_makes_no_call_past_the_ledger(world: World, database: Any) -> None:
+    nowhere = "http://127.0.0.1:1/dexcom"
+    env = {
+        "ENCRYPTION_KEY": "0123456789abcdef" * 4, "DEXCOM_CLIENT_ID": "client", "DEXCOM_CLIENT_SECRET": "secret",
+        "EVERCGM_VENDOR_BASE_URLS": f'{{"dexcom": {{"us": "{nowhere}"}}}}',
+    }  # fmt: skip
+    async with open_runtime(read_settings(env, simulators=True), Secret(database.service_dsn)) as runtime:
+        http = runtime.vendors.client("dexcom", "us")
+        with pytest.raises(VendorTryLater):
+            await send(http, "GET", f"{nowhere}/data")
+        with asked_by("person"), pytest.raises(VendorTryLater):
+            await send(http, "GET", f"{nowhere}/data")
+        assert used(world) == 2 * FIRST_BLOCK
+        assert runtime.vendors.counts.of(counts.CALLS, *PLACE, "none") == 2
 
 
 def test_dexcoms_limit_is_in_its_record() -> None:

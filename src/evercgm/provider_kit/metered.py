@@ -138,9 +138,10 @@ class Meter:
         refusals = self._refusals
         granted, taken = await self._ledger.take(self._place, self._limits, caller, wanted, unused)
         now = self._clock()
-        if refusals != self._refusals:
+        hold = self._holds.get(caller)
+        if refusals != self._refusals and hold is not None:
             # A 429 came while we asked: what was granted before it does not count.
-            self._refuse(caller, self._holds[caller])
+            self._refuse(caller, hold)
         if not granted.calls:
             self._hold(caller, granted.why or "paused", granted.wait_s, now)
         self._holds.pop(caller, None)
@@ -174,7 +175,11 @@ class Meter:
         if paused.began:
             where = {"provider": self._place[0], "region": self._place[1]}
             log.warning(
-                "vendor_paused", **where, wait_s=paused.for_s, strikes=paused.strikes, retry_after_s=retry_after_s
+                "vendor_paused",
+                **where,
+                wait_s=round(paused.for_s),
+                strikes=paused.strikes,
+                retry_after_s=retry_after_s,
             )
 
     def _hold_all(self, until: float, ask_within_s: float | None = None) -> None:

@@ -90,7 +90,12 @@ class _Metered(httpx2.AsyncBaseTransport):
         except BaseException:
             self._meter.lost()
             raise
-        await self._meter.answered(ticket, response.status_code, retry_after_s(response.headers.get("Retry-After")))
+        try:
+            await self._meter.answered(ticket, response.status_code, retry_after_s(response.headers.get("Retry-After")))
+        except BaseException:
+            # Only a cancelled call: its connection goes back all the same.
+            await response.aclose()
+            raise
         return response
 
     async def aclose(self) -> None:
