@@ -124,6 +124,8 @@ def as_late(number: str, minutes: float, note: str) -> dict[str, Any]:
 def test_a_value_is_only_current_while_it_is(visitor: Visitor, wearer: Wearer, status: str, region: str) -> None:
     page = visitor.page
     wearer.put_connection(status, region)
+    # A look that was on its way may show one value beside the connection as it was before; the next one cannot.
+    show(page, wearer, 30)
 
     seen = {minutes: show(page, wearer, minutes + 0.25) for minutes in AGES}
 
