@@ -400,3 +400,24 @@ async def test_clocks_of_machines_that_differ_by_minutes_neither_repeat_scans_no
     await days.sync()
     assert len(days.stored(measured, STRETCH)) == READINGS
     assert await days.is_complete()
+
+
+@pytest.mark.parametrize("hours_ahead", [12, 23, 48, 9000])
+async def test_a_record_from_the_future_moves_nothing_and_the_rest_goes_on(world: World, hours_ahead: float) -> None:
+    connection_id = await world.connect()
+    world.cloud.state.cloud.set_fault("future_time", hours_ahead)
+
+    result = await world.sync(connection_id)
+
+    assert result is not None
+    assert result.outcome == "succeeded"
+    assert world.sql("select distinct reason from cgm_private.rejected_records") == (
+        [("future_time",)] if hours_ahead > 24 else []
+    )
+    loaded = await connections.load_for_sync(world.db, connection_id)
+    assert loaded is not None
+    assert loaded.high_water is not None
+    assert loaded.high_water <= datetime.now(UTC)
+    world.cloud.state.cloud.clear_faults()
+    await world.sync(connection_id)
+    assert world.sql(STORED, world.person_id) == await world.truth()

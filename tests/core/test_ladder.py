@@ -261,14 +261,14 @@ def two_phones(late: list[timedelta]) -> list[Late]:
     return [one for n, lateness in enumerate(late) for one in stream(lateness, (7 + n) * HOUR)] + stream(HOUR, 5 * HOUR)
 
 
-READINGS = st.lists(LATENESS, min_size=1, max_size=3).map(two_phones)
+PHONES = st.lists(LATENESS, min_size=1, max_size=3)
 
 
-@given(LADDERS | st.just(DEXCOM), READINGS, SYNCS)
+@given(LADDERS | st.just(DEXCOM), PHONES, SYNCS)
 def test_what_a_scan_counts_as_read_is_stored_whatever_the_ladder_and_however_syncs_end(
-    rungs: tuple[Reread, ...], readings: list[Late], syncs: list[tuple[timedelta, timedelta, int | None]]
+    rungs: tuple[Reread, ...], late: list[timedelta], syncs: list[tuple[timedelta, timedelta, int | None]]
 ) -> None:
-    keeper = Keeper(rungs, readings)
+    keeper = Keeper(rungs, two_phones(late))
     at = NOW
 
     for pause, clock, stops_after in syncs:
@@ -276,11 +276,11 @@ def test_what_a_scan_counts_as_read_is_stored_whatever_the_ladder_and_however_sy
         keeper.sync(at, clock, stops_after)
 
 
-@given(READINGS, SYNCS)
+@given(PHONES, SYNCS)
 def test_what_comes_within_30_days_is_stored_by_the_first_whole_sync_half_a_day_before_its_week_is_over(
-    readings: list[Late], syncs: list[tuple[timedelta, timedelta, int | None]]
+    late: list[timedelta], syncs: list[tuple[timedelta, timedelta, int | None]]
 ) -> None:
-    keeper = Keeper(DEXCOM, readings)
+    keeper = Keeper(DEXCOM, two_phones(late))
     at = NOW
 
     for pause, clock, stops_after in [*syncs, (WEEKLY.every, timedelta(0), None)]:

@@ -84,6 +84,7 @@ class Provider:
     cadence: the time from one reading to the next. keeps: how far back the vendor gives them; None: all there are.
     live: how soon after it was measured a reading is there, at a vendor that is near real time; polls wait for it.
     calls: how often our app may call each region; None where no limit is known.
+    news: how it tells what came since a moment; None where it cannot.
     """
 
     route: str
