@@ -62,8 +62,8 @@ def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) 
     if isinstance(failure, CallsHeldBack):
         return _judge_held_back(failure, before, now, chance)
     if before.reason == "sign_in_refused" and isinstance(failure, VendorTryLater):
-        # An outage on the way up the ladder: the rung is kept, and what the person was told.
-        return Verdict("error", before.reason, _next(failure, now, 1, chance), before.count)
+        # An outage on the way up the ladder: the rung and its time are kept, and what the person was told.
+        return Verdict("error", before.reason, _not_before(before, _next(failure, now, 1, chance)), before.count)
     status, reason = _named(failure)
     count = before.count + 1 if before.reason == reason else 1
     return Verdict(status, reason, _next(failure, now, count, chance), count)
@@ -104,10 +104,15 @@ def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> da
 
 def _judge_held_back(failure: CallsHeldBack, before: Trouble, now: datetime, chance: float) -> Verdict:
     """The vendor was not asked: no failure of the connection. What was known of it stays, only its time moves on."""
-    later = _next(failure, now, 1, chance) or now
+    later = _next(failure, now, 1, chance)
     if before.reason is None or before.reason in PASSING:
         return Verdict("connected", "rate_limited", later, before.count if before.reason == "rate_limited" else 0)
-    return Verdict("error", before.reason, max(later, before.next_sync_at or later), before.count)
+    return Verdict("error", before.reason, _not_before(before, later), before.count)
+
+
+def _not_before(before: Trouble, later: datetime | None) -> datetime | None:
+    """The time that was set already, unless the new one is later still."""
+    return max(filter(None, (later, before.next_sync_at)), default=None)
 
 
 def _judge_grant(before: Trouble, now: datetime) -> Verdict:
