@@ -42,6 +42,7 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.BadInput: errors.BadInput("field", "what would be right"),
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
     errors.CallsHeldBack: errors.CallsHeldBack(12.2),
+    errors.NothingToSync: errors.NothingToSync("paused", "connection_id"),
 }
 
 
@@ -62,7 +63,12 @@ def _codes_in_the_source() -> set[tuple[int, str]]:
     tables |= {(status, code) for status, code, _ in error_responses._DATABASE.values()}
     tables |= {(status, code) for status, (code, _) in error_responses._BY_STATUS.items()}
     tables |= {error_responses._INTERNAL[:2], (400, error_responses._OTHERWISE[0])}
-    return tables | _literals("Problem", 1) | _literals("ReconnectNeeded", 0)
+    return (
+        tables
+        | _literals("Problem", 1)
+        | _literals("ReconnectNeeded", 0)
+        | {(409, code) for code in error_responses._NOTHING_TO_SYNC}
+    )
 
 
 def test_every_code_stands_in_the_table_of_errors_and_no_other() -> None:

@@ -71,6 +71,10 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
     (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )
+_NOTHING_TO_SYNC = {
+    "not_connected": "This person has no connection that we sync. Connect one first.",
+    "paused": "This connection is paused. Resume it first.",
+}
 _DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
     "not_found": (404, "not_found", "There is no such thing among what you may see."),
     "bad_value": (400, "bad_value", "A value has a form that cannot be stored or looked up."),
@@ -123,6 +127,8 @@ def problem_of(exc: Exception) -> Problem:
         return exc
     if isinstance(exc, errors.BadInput):
         return Problem(422, "bad_input", f"{exc.field}: {exc.message}")
+    if isinstance(exc, errors.NothingToSync):
+        return Problem(409, exc.reason, _NOTHING_TO_SYNC[exc.reason])
     for kind, status, code, detail in _ANSWERS:
         if isinstance(exc, kind):
             return Problem(status, _code(exc, code), detail, headers=_retry_after(exc))
@@ -179,8 +185,8 @@ def install(app: FastAPI) -> None:
 
 
 async def _on_error(request: Request, exc: Exception) -> JSONResponse:
-    fields = [{"field": exc.field, "message": exc.message}] if isinstance(exc, errors.BadInput) else None
-    answer = problem_response(problem_of(exc), request_id_of(request), fields)
+    problem = problem_of(exc)
+    answer = problem_response(problem, request_id_of(request), _fields(exc, problem))
     # A route may have put the refusal into words of its own.
     refused = exc.__cause__ if isinstance(exc, Problem) else exc
     caller = getattr(request.state, "caller", None)
@@ -188,6 +194,12 @@ async def _on_error(request: Request, exc: Exception) -> JSONResponse:
         # Looked up once the answer is sent, for unknown ids too: its time tells nobody which of the two it was.
         answer.background = BackgroundTask(audit.record_refusal, request.app.state.runtime.db, caller, refused)
     return answer
+
+
+def _fields(exc: Exception, problem: Problem) -> list[dict[str, str]] | None:
+    if isinstance(exc, errors.BadInput):
+        return [{"field": exc.field, "message": exc.message}]
+    return [{"field": exc.field, "message": problem.detail}] if isinstance(exc, errors.NothingToSync) else None
 
 
 async def _on_http(request: Request, exc: Exception) -> JSONResponse:

@@ -10,6 +10,7 @@ EvercgmError
 │   └── OperatorMustAct          our own client credentials are refused
 ├── GrantRefused                 the vendor refuses this refresh token or code
 ├── ReconnectNeeded              only the person can mend it
+├── NothingToSync            no connection, or only resting ones: the person acts first
 ├── NotYours                     row-level security gave no row
 ├── SyncTooSoon                  a manual sync within the minute
 ├── TooOften                     an owner's deed that was done too often within the hour
@@ -74,6 +75,18 @@ class ReconnectNeeded(EvercgmError):
     def __init__(self, reason: str = "reconnect_needed"):
         super().__init__(reason)
         self.reason = reason
+
+
+class NothingToSync(EvercgmError):
+    """What was asked for has no connection that is synced; ``field`` named it.
+
+    ``reason``, a stable code: ``not_connected``, or ``paused``.
+    """
+
+    def __init__(self, reason: str, field: str):
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
 
 
 class NotYours(EvercgmError):
