@@ -42,6 +42,8 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.BadInput: errors.BadInput("field", "what would be right"),
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
     errors.CallsHeldBack: errors.CallsHeldBack(12.2),
+    errors.SignInLocked: errors.SignInLocked(300),
+    errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
     errors.NothingToSync: errors.NothingToSync("paused", "connection_id"),
 }
 

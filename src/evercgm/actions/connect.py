@@ -8,6 +8,7 @@ from evercgm.core import audit
 from evercgm.core.audit import Action, Actor
 from evercgm.core.caller import Caller
 from evercgm.core.errors import (
+    BadInput,
     EvercgmError,
     GrantRefused,
     NotYours,
@@ -18,7 +19,7 @@ from evercgm.core.errors import (
 )
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.logs import get_logger
-from evercgm.provider_kit.contract import Login, VendorApp
+from evercgm.provider_kit.contract import Consent, Login, Provider, VendorApp
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
@@ -53,8 +54,8 @@ class HandoverView:
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
-    """The vendor's consent page, and the secret of the binding cookie."""
+class WayToVendor:
+    """The address of the vendor's consent page, and the secret of the binding cookie."""
 
     url: str
     binding: str
@@ -98,6 +99,13 @@ async def begin(
     return Handover(token, expires_at)
 
 
+def consent_of(provider: Provider) -> Consent:
+    """How its consent page is used. Raises BadInput(provider) for one that has none."""
+    if not isinstance(provider.login, Consent):
+        raise BadInput("provider", f"{provider.title} is not connected by a consent page")
+    return provider.login
+
+
 async def preview(db: Database, vendors: Vendors, token: str) -> HandoverView:
     """Whom a hand-over would connect; does not use it up. Raises NotYours: unknown, used or old."""
     async with db.as_worker() as conn:
@@ -113,7 +121,7 @@ async def preview(db: Database, vendors: Vendors, token: str) -> HandoverView:
     )
 
 
-async def go(db: Database, vendors: Vendors, token: str) -> Consent:
+async def go(db: Database, vendors: Vendors, token: str) -> WayToVendor:
     """Use a hand-over up: the way to the vendor for one browser. Raises NotYours: unknown, used or old."""
     async with db.as_worker() as conn:
         found = await attempts.look(conn, token)
@@ -122,8 +130,8 @@ async def go(db: Database, vendors: Vendors, token: str) -> Consent:
         raise NotYours("hand-over")
     app = vendors.app(found["provider"], found["region"])
     challenge = pkce_challenge(bound.verifier.reveal())
-    url = vendors.providers[found["provider"]].begin(app, Login(bound.state, challenge))
-    return Consent(url, bound.binding)
+    url = consent_of(vendors.providers[found["provider"]]).begin(app, Login(bound.state, challenge))
+    return WayToVendor(url, bound.binding)
 
 
 async def finish(
@@ -196,7 +204,7 @@ async def _exchange_and_store(
     """The code into tokens, and these into the person's row; of another account they wait for the person's word."""
     app = vendors.app(attempt.route, attempt.region)
     http = vendors.client(attempt.route, attempt.region)
-    tokens = await vendors.providers[attempt.route].finish(http, app, code, attempt.verifier)
+    tokens = await consent_of(vendors.providers[attempt.route]).finish(http, app, code, attempt.verifier)
     account_id = await _account_id(vendors, app, attempt.route, tokens)
     fresh = Waiting(attempt.person_id, attempt.route, attempt.region, account_id, tokens)
     async with db.as_worker() as conn:

@@ -60,6 +60,8 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
         "too_often",
         "Done too often within an hour; nothing was changed. Try again later.",
     ),
+    (errors.SignInLocked, 409, "sign_in_locked", "The vendor takes no sign-in of this account now. Try again later."),
+    (errors.ChooseFirst, 409, "choose_person", "This account follows several people. Say which of them this is."),
     (errors.VendorRateLimited, 503, "rate_limited", "The vendor lets us ask only so often. Try again later."),
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),

@@ -3,6 +3,7 @@
 EvercgmError
 ├── VendorError
 │   ├── VendorTryLater           network, time-out, 5xx: we try again
+│   │   ├── SignInLocked         too many wrong passwords: the vendor takes none for a while
 │   │   └── VendorRateLimited    429: the whole app pauses
 │   │       └── CallsHeldBack    a pause, or no calls left: the vendor was not asked
 │   ├── VendorDenied             401 or 403 on a data call
@@ -19,6 +20,7 @@ EvercgmError
 └── SettingsError                a setting is missing or wrong; names it
 """
 
+from dataclasses import dataclass
 from math import ceil
 
 
@@ -36,6 +38,13 @@ class VendorTryLater(VendorError):
     def __init__(self, message: str = "the vendor's cloud did not answer", retry_after_s: int | None = None):
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SignInLocked(VendorTryLater):
+    """The vendor takes no sign-in of this account for a while; ``retry_after_s`` as it says."""
+
+    def __init__(self, retry_after_s: int | None = None):
+        super().__init__("the vendor has locked the sign-in of this account for a while", retry_after_s)
 
 
 class VendorRateLimited(VendorTryLater):
@@ -75,6 +84,22 @@ class ReconnectNeeded(EvercgmError):
     def __init__(self, reason: str = "reconnect_needed"):
         super().__init__(reason)
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Somebody whom an account follows. ``label``: their name at the vendor, to choose by, never stored or logged."""
+
+    id: str
+    label: str
+
+
+class ChooseFirst(EvercgmError):
+    """The account follows several people; nothing was stored. ``choices``: the person says which of them it is."""
+
+    def __init__(self, choices: tuple[Choice, ...]):
+        super().__init__("the account follows several people")
+        self.choices = choices
 
 
 class NothingToSync(EvercgmError):

@@ -46,6 +46,9 @@ class Secret:
         raise TypeError("a Secret is never pickled")
 
 
+NO_SECRET = Secret("")
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What a vendor gave for one consent; ``expires_at`` (aware UTC) is the access token's end."""

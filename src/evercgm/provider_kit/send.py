@@ -138,9 +138,12 @@ async def send(
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
+    json: object = None,
     largest: int = LARGEST_BODY,
 ) -> Answer:
     """Send one request and read at most ``largest`` bytes; whatever the status, it is an answer.
+
+    ``form`` or ``json``: what the body holds.
 
     Follows no redirect: credentials go to the host that was asked. Raises VendorTryLater (network,
     time-out) and VendorChanged (too large, broken compression); no message carries address or headers.
@@ -149,9 +152,10 @@ async def send(
         request = http.build_request(
             method,
             url,
-            headers=dict(headers or {}),
+            headers={**({"Content-Type": "application/json"} if json is not None else {}), **(headers or {})},
             params=dict(params) if params else None,
             data=dict(form) if form else None,
+            content=msgspec.json.encode(json) if json is not None else None,
             timeout=TIMEOUT,
         )
         async with asyncio.timeout(WHOLE_CALL_S):
