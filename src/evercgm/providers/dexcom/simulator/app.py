@@ -80,15 +80,17 @@ def create_app(
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
     trace: Path | None = None,
     settings: Settings | None = None,
+    anchor: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """The cloud below `/dexcom`; `trace` (a CSV) is replayed by the first account.
 
+    `anchor`: where the recordings end at the first start, instead of now.
     Anchor, clients, codes, tokens and counts live in `data_dir`. Raises TraceError, OSError, sqlite3.Error.
     """
     # Before the data directory is made: a start that fails must not set the anchor.
     traces = load_traces(accounts, trace, clock())
-    state = State(data_dir, clock())
+    state = State(data_dir, anchor or clock())
     state.register(clients)
     cloud = Cloud(
         state=state,
