@@ -26,16 +26,16 @@ class Ledger:
         """
         file.parent.mkdir(parents=True, exist_ok=True)
         # Starlette runs async routes on one thread; tests may open the app on another than they made it.
-        self._db = sqlite3.connect(file, check_same_thread=False)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.executescript(SCHEMA + schema)
+        self.db = sqlite3.connect(file, check_same_thread=False)
+        self.db.execute("pragma journal_mode = wal")
+        self.db.executescript(SCHEMA + schema)
         anchor = self._fact("anchor", anchor_for(now).isoformat())
         self.anchor = datetime.fromisoformat(anchor).astimezone(UTC)
         self._salt = bytes.fromhex(self._fact("salt", secrets.token_hex(32)))
 
     def close(self) -> None:
         """Release the file."""
-        self._db.close()
+        self.db.close()
 
     def hashed(self, *parts: object) -> str:
         """64 hex digits, stable for these parts in this file, telling nothing about them."""
@@ -64,13 +64,13 @@ class Ledger:
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """What a query finds."""
-        with closing(self._db.execute(query, values)) as cursor:
+        with closing(self.db.execute(query, values)) as cursor:
             return cursor.fetchall()
 
     def change(self, statement: str, values: tuple[object, ...] = ()) -> int:
         """Carry out a statement; how many rows it met."""
-        with self._db:
-            return self._db.execute(statement, values).rowcount
+        with self.db:
+            return self.db.execute(statement, values).rowcount
 
     def _fact(self, name: str, first_value: str) -> str:
         self.change("insert or ignore into facts values (?, ?)", (name, first_value))
