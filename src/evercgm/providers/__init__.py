@@ -2,5 +2,6 @@
 
 from evercgm.provider_kit.contract import Provider
 from evercgm.providers.dexcom import PROVIDER as DEXCOM
+from evercgm.providers.dexcom_share import PROVIDER as DEXCOM_SHARE
 
-PROVIDERS: dict[str, Provider] = {DEXCOM.route: DEXCOM}
+PROVIDERS: dict[str, Provider] = {way.route: way for way in (DEXCOM, DEXCOM_SHARE)}
