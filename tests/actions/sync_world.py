@@ -164,9 +164,10 @@ async def open_world(
     clock: Callable[[], datetime] = utc_now,
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
     trace: Path | None = None,
+    anchor: datetime | None = None,
 ) -> AsyncIterator[World]:
     """``clock`` and ``accounts``: the cloud's. ``trace``: what the first account wears, if not a shipped one."""
-    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace)
+    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace, anchor=anchor)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:
