@@ -23,6 +23,8 @@ EvercgmError
 from dataclasses import dataclass
 from math import ceil
 
+from evercgm.core.tokens import Tokens
+
 
 class EvercgmError(Exception):
     """Base of all errors that evercgm raises on purpose."""
@@ -95,11 +97,25 @@ class Choice:
 
 
 class ChooseFirst(EvercgmError):
-    """The account follows several people; nothing was stored. ``choices``: the person says which of them it is."""
+    """The account follows several people: the person says which of them it is.
 
-    def __init__(self, choices: tuple[Choice, ...]):
+    ``unfinished``: the tokens of this sign-in, good for each of ``choices``, where the vendor gives them only once.
+    ``attempt``: under which name they wait.
+    """
+
+    def __init__(self, choices: tuple[Choice, ...], unfinished: Tokens | None = None, attempt: str | None = None):
         super().__init__("the account follows several people")
         self.choices = choices
+        self.unfinished = unfinished
+        self.attempt = attempt
+
+
+class OtherAccount(EvercgmError):
+    """The account is another than the one connected, or may be; its tokens wait as ``attempt`` for the person's yes."""
+
+    def __init__(self, attempt: str):
+        super().__init__("another account than before")
+        self.attempt = attempt
 
 
 class NothingToSync(EvercgmError):

@@ -11,7 +11,7 @@ import psycopg
 from evercgm.core.connection import Status, message_for
 from evercgm.core.errors import SealBroken
 from evercgm.core.ladder import Scans
-from evercgm.core.tokens import Secret, Tokens
+from evercgm.core.tokens import Secret, Tokens, needs_no_login
 from evercgm.core.verdict import Verdict
 from evercgm.storage.database import Connection, Database, Row, load_queries
 from evercgm.storage.progress import read_cursor, read_scans, write_cursor, write_scans
@@ -27,7 +27,8 @@ SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 class Loaded:
     """A connection as one sync needs it. Times aware UTC; ``generation`` counts token pairs.
 
-    ``connected_at``: the last consent; another one means that this sync's plan no longer holds.
+    ``connected_at``: the last consent; another one means that this sync's plan no longer holds. ``own_due``: its time
+    has come, by the database's clock; else it is another way's time.
     """
 
     id: str
@@ -51,6 +52,13 @@ class Loaded:
     refreshing: bool
     connected_at: datetime | None
     quiet: int
+    own_due: bool
+    has_side_routes: bool
+
+    @property
+    def has_own_login(self) -> bool:
+        """Whether it is synced by its own tokens; else by other ways in alone."""
+        return not needs_no_login(self.tokens)
 
 
 def access_place(connection_id: str) -> Place:
@@ -109,6 +117,8 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         refreshing=bool(row["refreshing"]),
         connected_at=row["connected_at"],
         quiet=row["quiet_count"],
+        own_due=bool(row["own_due"]),
+        has_side_routes=row["has_side_routes"],
     )
 
 
@@ -260,7 +270,7 @@ async def lock(conn: Connection, connection_id: str) -> bool:
     return await (await conn.execute(QUERIES["lock_connection"], {"id": connection_id})).fetchone() is not None
 
 
-async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime, quiet: int) -> None:
+async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime | None, quiet: int) -> None:
     """The sync went well: connected, no reason, the previous refresh token is forgotten; the ``quiet``-th without news.
 
     Nothing is written where a reconnect has happened since: that one's first sync is still to come.
@@ -294,6 +304,11 @@ async def put_off(conn: Connection, connection_id: str) -> None:
     await conn.execute(QUERIES["put_off"], {"id": connection_id})
 
 
+async def wake(conn: Connection, connection_id: str) -> None:
+    """Due now, because it has another way in; one that is paused stays so."""
+    await conn.execute(QUERIES["wake"], {"id": connection_id})
+
+
 async def due(conn: Connection, most: int) -> tuple[list[str], list[str]]:
     """Ids of connections to sync now, by the database's clock: those that somebody asked for, those that are due."""
     rows = await (await conn.execute(QUERIES["due"], {"most": most})).fetchall()
@@ -322,9 +337,10 @@ async def owns_person(conn: Connection, person_id: str) -> bool:
 
 
 async def blank_tokens(conn: Connection, connection_id: str, person_id: str) -> None:
-    """Forget both tokens, and the previous one; a refresh under way cannot bring them back."""
+    """Forget both tokens, the previous one, and all other ways in; a refresh under way cannot bring them back."""
     await conn.execute(QUERIES["blank_tokens"], {"id": connection_id, "person_id": person_id})
     await conn.execute(QUERIES["blank_previous_token"], {"id": connection_id})
+    await conn.execute(QUERIES["blank_routes"], {"id": connection_id})
 
 
 async def delete(conn: Connection, connection_id: str, person_id: str) -> int | None:

@@ -89,7 +89,8 @@ select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refres
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
        s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at, s.quiet_count,
        s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
-       s.refresh_until > now() as refreshing
+       s.refresh_until > now() as refreshing, s.next_sync_at <= now() as own_due,
+       exists (select from cgm_private.routes r where r.connection_id = c.id) as has_side_routes
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s
@@ -207,6 +208,25 @@ from state, before
 where c.id = state.connection_id
 returning before.reason as was
 
+-- name: wake
+-- A new way in: due now, and no longer waiting for a sign-in, unless its own tokens still wait for theirs.
+with state as (
+  update cgm_private.sync_state s
+  set next_sync_at = coalesce(least(s.next_sync_at, now()), now())
+  from public.cgm_connections c
+  where s.connection_id = %(id)s
+    and c.id = s.connection_id
+    and c.status <> 'disconnected'
+  returning s.connection_id
+)
+update public.cgm_connections c
+set status = 'connected', error_message = null
+from state
+where c.id = state.connection_id
+  and c.status = 'expired'
+  and c.access_token = ''
+  and c.refresh_token = ''
+
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
 select d.connection_id, min(d.due_at) = '-infinity' as asked
@@ -218,9 +238,17 @@ from (
   select s.connection_id, s.next_sync_at
   from cgm_private.sync_state s
   where s.next_sync_at <= now()
+  union all
+  -- Another way in goes on where the connection's own waits for a sign-in.
+  select r.connection_id, r.next_sync_at
+  from cgm_private.routes r
+  where r.next_sync_at <= now()
 ) d
 join public.cgm_connections c on c.id = d.connection_id
 where c.status in ('connected', 'error')
+   or c.status = 'expired' and exists (
+        select from cgm_private.routes r where r.connection_id = c.id and r.next_sync_at <= now()
+      )
 group by d.connection_id
 order by min(d.due_at)
 limit %(most)s
@@ -232,6 +260,9 @@ select count(*) as readings from public.glucose_readings where cgm_connection_id
 update public.cgm_connections
 set access_token = '', refresh_token = '', status = 'disconnected'
 where id = %(id)s and person_id = %(person_id)s
+
+-- name: blank_routes
+delete from cgm_private.routes where connection_id = %(id)s
 
 -- name: blank_previous_token
 update cgm_private.sync_state

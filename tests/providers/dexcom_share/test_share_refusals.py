@@ -124,7 +124,7 @@ async def test_japan_has_an_application_id_of_its_own() -> None:
     assert {str(sent["applicationId"]) for _, _, sent in cloud.seen if isinstance(sent, dict)} == {
         APPLICATION_IDS["jp"]
     }
-    assert APPLICATION_IDS["jp"] != APPLICATION_IDS["us"] == APPLICATION_IDS["ous"]
+    assert APPLICATION_IDS["jp"] != APPLICATION_IDS["us"] == APPLICATION_IDS["eu"]
 
 
 async def test_a_password_that_may_not_be_kept_is_nowhere_in_the_tokens() -> None:

@@ -127,8 +127,8 @@ async def test_a_session_ends_by_itself_after_a_day(share: ShareWorld) -> None:
 
 
 async def test_a_wrong_region_looks_like_a_wrong_password(tmp_path: Path) -> None:
-    async with open_share(tmp_path, region="ous") as share:
-        share.trouble("region", "ous")
+    async with open_share(tmp_path, region="eu") as share:
+        share.trouble("region", "eu")
         with pytest.raises(ReconnectNeeded, match="wrong_password"):
             await share.sign_in()
         share.trouble("region", None)

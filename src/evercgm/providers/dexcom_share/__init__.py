@@ -16,7 +16,7 @@ PROVIDER = Provider(
     official=False,
     regions={
         "us": Region("United States", "https://share2.dexcom.com", timedelta(0)),
-        "ous": Region("Outside the United States and Japan", "https://shareous1.dexcom.com", timedelta(0)),
+        "eu": Region("Outside the United States and Japan", "https://shareous1.dexcom.com", timedelta(0)),
         "jp": Region("Japan", "https://share.dexcom.jp", timedelta(0)),
     },
     longest_window=NEVER_IN_PARTS,

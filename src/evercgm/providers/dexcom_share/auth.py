@@ -17,7 +17,7 @@ LOG_IN = "General/LoginPublisherAccountById"
 # Share facts B1, read 2026-11: of Dexcom's own app, the same for everybody.
 APPLICATION_IDS = {
     "us": "d89443d2-327c-4a6f-89e5-496bbb0317db",
-    "ous": "d89443d2-327c-4a6f-89e5-496bbb0317db",
+    "eu": "d89443d2-327c-4a6f-89e5-496bbb0317db",
     "jp": "d8665ade-9673-4e27-9ff6-92db4ce13d13",
 }
 # How long a session lives is not documented; others assume 24 h. Where it ends before, an answer says so.

@@ -27,7 +27,7 @@ SESSION_LIFE = timedelta(hours=24)
 # Share facts B1: two regions have the same.
 APPLICATION_IDS = {
     "us": "d89443d2-327c-4a6f-89e5-496bbb0317db",
-    "ous": "d89443d2-327c-4a6f-89e5-496bbb0317db",
+    "eu": "d89443d2-327c-4a6f-89e5-496bbb0317db",
     "jp": "d8665ade-9673-4e27-9ff6-92db4ce13d13",
 }
 
