@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from evercgm.storage.address import parts_of
+from evercgm.storage.address import notices_silence
 from evercgm.storage.vault import Vault
 
 Row = dict[str, Any]
@@ -61,7 +61,6 @@ async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIt
 
     Raises SettingsError where the DSN cannot be read, and the driver's OperationalError where nobody answers.
     """
-    parts_of(dsn, "DATABASE_URL")
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         dsn,
         min_size=1,
@@ -72,6 +71,7 @@ async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIt
             "prepare_threshold": None,
             "row_factory": dict_row,
             "application_name": "evercgm",
+            **notices_silence(dsn, "DATABASE_URL"),
         },
     )
     await pool.open(wait=True, timeout=20)
