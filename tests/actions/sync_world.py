@@ -16,11 +16,12 @@ import psycopg
 
 from evercgm.actions import connect
 from evercgm.actions.connect import Finished
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
 from evercgm.core.tokens import Secret
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import VendorApp
-from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator.app import create_app

@@ -178,7 +178,7 @@ async def test_without_a_kept_password_the_person_is_asked_when_the_session_ends
 async def test_a_password_that_changed_is_tried_once_and_never_again(ways: TwoWays) -> None:
     connection_id = await ways.add_share()
     ways.world.sql("update cgm_private.routes set session_expires_at = now()")
-    ways.trouble("password_changed", True)
+    ways.trouble("password_changed", "another")
     before = ways.calls().get("LoginPublisherAccountById", 0)
 
     for _ in range(3):
