@@ -234,7 +234,7 @@ async def _side_alone(
     if side.failure is not None:
         raise side.failure
     if side.next_at is None:
-        raise ReconnectNeeded("no_tokens")
+        raise ReconnectNeeded(loaded.reason or "no_tokens")
     return await endings.succeeded(db, loaded, vendors.providers[loaded.provider], run, side.saved, now, side)
 
 
