@@ -2,5 +2,6 @@
 
 from evercgm.provider_kit.contract import Provider
 from evercgm.providers.dexcom import PROVIDER as DEXCOM
+from evercgm.providers.libre import PROVIDER as LIBRE
 
-PROVIDERS: dict[str, Provider] = {DEXCOM.route: DEXCOM}
+PROVIDERS: dict[str, Provider] = {provider.route: provider for provider in (DEXCOM, LIBRE)}
