@@ -225,8 +225,7 @@ def logged_in(account: Account, ticket: Ticket, now: datetime) -> JsonObject:
         "messages": {"unread": 0},
         "notifications": {"unresolved": 0},
         "authTicket": ticket_of(ticket, now),
-        # Null in most recordings; other clients want a list.
-        "invitations": [],
+        "invitations": None,
         "trustedDeviceToken": "",
     }
 
