@@ -1,0 +1,1 @@
+"""CareLink as a care partner: the record."""
