@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -20,8 +20,12 @@ from evercgm.providers.dexcom.simulator.app import create_app as create_dexcom
 from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Settings
 from evercgm.providers.dexcom.simulator.faults import KINDS as FAULTS
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.providers.medtronic.simulator.app import PREFIX as MEDTRONIC_PREFIX
+from evercgm.providers.medtronic.simulator.app import create_app as create_medtronic
+from evercgm.providers.medtronic.simulator.cloud import ACCOUNTS as CARELINK_ACCOUNTS
+from evercgm.providers.medtronic.simulator.faults import KINDS as CARELINK_FAULTS
 from evercgm.simulator_kit.answers import ConnectionCut
-from evercgm.simulator_kit.faults import FaultError, read_text
+from evercgm.simulator_kit.faults import FaultError, FaultKind, read_text
 from evercgm.simulator_kit.trace import TraceError
 
 BAD_USE = 2
@@ -34,18 +38,13 @@ STOP_WITHIN_S = 2
 simulate_app = typer.Typer(help="Run a vendor's cloud on this machine, for tests and the demo.", no_args_is_help=True)
 
 
-@simulate_app.callback()
-def simulate() -> None:
-    """Keeps the vendor's name a command of its own while there is only one."""
-
-
-def _fault_list() -> str:
+def _fault_list(kinds: Sequence[FaultKind[Any]]) -> str:
     """One paragraph a fault."""
-    told = [f"{kind.name}: {kind.meaning} Takes {kind.values}; as in {kind.example}" for kind in FAULTS]
+    told = [f"{kind.name}: {kind.meaning} Takes {kind.values}; as in {kind.example}" for kind in kinds]
     return "\n\n".join(["Faults (also while it runs, at the control path's /faults):", *told])
 
 
-@simulate_app.command("dexcom", epilog=_fault_list())
+@simulate_app.command("dexcom", epilog=_fault_list(FAULTS))
 def simulate_dexcom(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -70,7 +69,7 @@ def simulate_dexcom(
 ) -> None:
     """Dexcom's official API v3: login page, tokens, readings."""
     client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
-    faults = _read_faults(fault or [])
+    faults = _read_faults(FAULTS, fault or [])
     with _listen(host, port) as listener:
         try:
             app = create_dexcom(data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in))
@@ -80,14 +79,46 @@ def simulate_dexcom(
             raise _bad_use(str(error)) from error
         except (OSError, sqlite3.Error) as error:
             raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
-        accounts = [(account.username, account.label) for account in SANDBOX_ACCOUNTS]
+        accounts = [(account.username, None, account.label) for account in SANDBOX_ACCOUNTS]
         url = _url_of(listener) + DEXCOM_PREFIX
-        _serve(app, listener, lambda: _announce(url, accounts, as_json))
+        _serve(app, listener, lambda: _announce("Dexcom", url, accounts, as_json))
 
 
-def _read_faults(texts: Sequence[str]) -> list[tuple[str, object]]:
+@simulate_app.command("medtronic", epilog=_fault_list(CARELINK_FAULTS))
+def simulate_medtronic(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    data_dir: Annotated[Path, typer.Option(help="Where tokens and the anchor are kept.")] = Path(
+        ".simulators/medtronic"
+    ),
+    trace: Annotated[
+        Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first patient replays.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")] = False,
+) -> None:
+    """Medtronic's CareLink as its CarePartner app sees it: discovery, login, the last 24 hours."""
+    faults = _read_faults(CARELINK_FAULTS, fault or [])
+    with _listen(host, port) as listener:
+        try:
+            app = create_medtronic(data_dir, trace=trace)
+            for name, value in faults:
+                app.state.cloud.set_fault(name, value)
+        except (TraceError, FaultError) as error:
+            raise _bad_use(str(error)) from error
+        except (OSError, sqlite3.Error) as error:
+            raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
+        accounts = [(account.username, account.password, account.label) for account in CARELINK_ACCOUNTS]
+        url = _url_of(listener) + MEDTRONIC_PREFIX
+        _serve(app, listener, lambda: _announce("CareLink", url, accounts, as_json))
+
+
+def _read_faults(kinds: Sequence[FaultKind[Any]], texts: Sequence[str]) -> list[tuple[str, object]]:
     try:
-        return [(kind.name, value) for kind, value in (read_text(FAULTS, text) for text in texts)]
+        return [(kind.name, value) for kind, value in (read_text(kinds, text) for text in texts)]
     except FaultError as error:
         raise _bad_use(str(error)) from error
 
@@ -107,16 +138,18 @@ def _url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(url: str, accounts: Sequence[tuple[str, str]], as_json: bool) -> None:
+def _announce(title: str, url: str, accounts: Sequence[tuple[str, str | None, str]], as_json: bool) -> None:
     if as_json:
         line = {
             "url": url,
-            "accounts": [{"username": name, "password": None, "label": label} for name, label in accounts],
+            "accounts": [
+                {"username": name, "password": password, "label": label} for name, password, label in accounts
+            ],
             "control_url": f"{url}/control",
         }
         typer.echo(msgspec.json.encode(line))
         return
-    typer.echo(f"Simulated Dexcom at {url}\nStatistics at {url}/control/stats\nStop with Ctrl+C.")
+    typer.echo(f"Simulated {title} at {url}\nStatistics at {url}/control/stats\nStop with Ctrl+C.")
 
 
 def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:
