@@ -91,6 +91,8 @@ def _routes() -> list[Route]:
     add("/patient/users/me/profile", "profile", data.signed_in(data.web_profile))
     add("/patient/m2m/links/patients", "patients", data.signed_in(data.patients))
     add("/patient/monitor/data", "monitor", data.signed_in(data.web_monitor))
+    add("/patient/configuration/system/personal.cp.m2m.enabled", "follows", data.signed_in(data.web_follows))
+    add("/patient/dataUpload/recentUploads", "uploads", data.signed_in(data.web_uploads))
     add("/patient/countries/settings", "settings", data.signed_in(data.web_settings))
     return routes
 

@@ -94,11 +94,9 @@ async def display_message(request: Request, cloud: Cloud, account: Account) -> R
         return Response(status_code=400)
     if empty := cloud.faults.take(faults.EMPTY, "message", account.username):
         return _empty(cloud, patient, account, empty)
-    told = message.build(cloud, patient, account.username)
     form = cloud.faults.take(faults.FORM, "message", account.username)
-    if form is None:
-        return json_response({"metadata": METADATA, "patientData": told})
-    return json_response(message.as_before_v11(told) if form == "legacy" else told)
+    told = message.build(cloud, patient, account.username, before_v11=form == "legacy")
+    return json_response(told if form else {"metadata": METADATA, "patientData": told})
 
 
 async def old_message(request: Request, cloud: Cloud, account: Account) -> Response:
@@ -106,7 +104,7 @@ async def old_message(request: Request, cloud: Cloud, account: Account) -> Respo
     patient = await _asked_for(request, cloud, account)
     if patient is None:
         return Response(status_code=400)
-    return json_response(message.as_before_v11(message.build(cloud, patient, account.username)))
+    return json_response(message.build(cloud, patient, account.username, before_v11=True))
 
 
 async def _asked_for(request: Request, cloud: Cloud, account: Account) -> Patient | None:
@@ -153,6 +151,16 @@ async def web_monitor(_request: Request, cloud: Cloud, account: Account) -> Resp
     """Which device the newest data are of."""
     names = account.follows or (account.username,)
     return json_response({"deviceFamily": "BLE_X" if cloud.patients[names[0]].family == "NGP" else "SIMPLERA"})
+
+
+async def web_follows(_request: Request, _cloud: Cloud, _account: Account) -> Response:
+    """Whether care partners may follow at all; an older switch."""
+    return json_response({"value": "true"})
+
+
+async def web_uploads(_request: Request, _cloud: Cloud, _account: Account) -> Response:
+    """By hand there were none."""
+    return json_response({"recentUploads": []})
 
 
 async def web_settings(request: Request, cloud: Cloud, account: Account) -> Response:

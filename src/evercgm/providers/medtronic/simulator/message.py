@@ -48,10 +48,10 @@ class Teller:
         return self._cloud.faults.take(kind, "message", self._username)
 
 
-def build(cloud: Cloud, patient: Patient, username: str) -> JsonObject:
-    """The inner part, as v13 gives it."""
+def build(cloud: Cloud, patient: Patient, username: str, *, before_v11: bool = False) -> JsonObject:
+    """The inner part, as v13 gives it, or as older versions gave it."""
     ask = Teller(cloud, username)
-    moment = _moment(cloud, patient, ask)
+    moment = _moment(cloud, patient, ask, "zero_offset" if before_v11 else "none")
     rows, newest = _rows(cloud, moment, ask)
     told: JsonObject = {**_frame(patient, moment), **_times(patient, moment)}
     told["bgUnits"] = ask.take(faults.BG_UNITS) or "MGDL"
@@ -67,17 +67,24 @@ def build(cloud: Cloud, patient: Patient, username: str) -> JsonObject:
     if order == "shuffled":
         random.Random(1).shuffle(rows)  # noqa: S311 - reproducible on purpose
     told["sgs"] = rows[::-1] if order == "newest" else rows
-    return told
+    return _as_before_v11(told, moment) if before_v11 else told
 
 
-def as_before_v11(told: JsonObject) -> JsonObject:
-    """The flat form with the fields of older versions."""
+def _as_before_v11(told: JsonObject, moment: Moment) -> JsonObject:
+    """With the names of older versions; the phone's time had a true offset then."""
     old = {**told, "kind": "ConnectData", "version": 2}
     old["sgs"] = [_old_row(row) for row in told["sgs"]]
     old["lastSG"] = _old_row(told["lastSG"])
-    if "lastConduitUpdateServerDateTime" in old:
-        old["lastConduitUpdateServerTime"] = old.pop("lastConduitUpdateServerDateTime")
+    old["markers"] = [_old_marker(marker) for marker in told["markers"]]
+    old["lastConduitUpdateServerTime"] = old.pop("lastConduitUpdateServerDateTime")
+    if "lastConduitDateTime" in old:
+        old["lastConduitDateTime"] = written(moment.uploaded_at, moment.clocks.phone, "real_offset")
     return old
+
+
+def _old_marker(marker: JsonObject) -> JsonObject:
+    told = {"type": marker["type"], "index": 252, "kind": "Marker", "version": 1, "dateTime": marker["timestamp"]}
+    return {**told, **marker["data"]["dataValues"]}
 
 
 def _old_row(row: JsonObject) -> JsonObject:
@@ -85,7 +92,7 @@ def _old_row(row: JsonObject) -> JsonObject:
     return {**kept, "datetime": row.get("timestamp", ""), "timeChange": False, "version": 101}
 
 
-def _moment(cloud: Cloud, patient: Patient, ask: Teller) -> Moment:
+def _moment(cloud: Cloud, patient: Patient, ask: Teller, text: str) -> Moment:
     now = cloud.clock().astimezone(UTC)
     at_home = timedelta(minutes=patient.utc_offset_min)
     pump, phone = ask.take(faults.PUMP_OFFSET_MIN), ask.take(faults.PHONE_OFFSET_MIN)
@@ -98,7 +105,7 @@ def _moment(cloud: Cloud, patient: Patient, ask: Teller) -> Moment:
         changed_by=timedelta(minutes=change.minutes) if change else timedelta(0),
     )
     stale = timedelta(minutes=ask.take(faults.STALE_MINUTES) or 0)
-    return Moment(patient, now, now - stale, clocks, ask.take(faults.TIME_TEXT) or "none")
+    return Moment(patient, now, now - stale, clocks, ask.take(faults.TIME_TEXT) or text)
 
 
 def _rows(cloud: Cloud, moment: Moment, ask: Teller) -> tuple[list[JsonObject], JsonObject]:
