@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from evercgm.core.errors import ChooseFirst
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import Credentials, Password, VendorApp
 from evercgm.provider_kit.send import vendor_client
@@ -66,7 +67,12 @@ class Cloud:
         assert isinstance(PROVIDER.login, Password)
         word = self.passwords[username] if password is None else password
         async with self.http() as http:
-            return await PROVIDER.login.sign_in(http, self.app, Credentials(Secret(username), Secret(word), True, who))
+            try:
+                return await PROVIDER.login.sign_in(http, self.app, Credentials(Secret(username), Secret(word), True))
+            except ChooseFirst as several:
+                if who is None or several.unfinished is None:
+                    raise
+                return PROVIDER.login.choose(several.unfinished, who)
 
 
 def steady_trace(path: Path) -> Path:
