@@ -1,7 +1,7 @@
 """Our client against the simulated LibreLinkUp cloud, a process of its own, over real HTTP."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,9 +38,11 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def cloud(running_cloud: Cloud) -> Iterator[Cloud]:
+async def cloud(running_cloud: Cloud) -> AsyncIterator[Cloud]:
     running_cloud.calm()
-    yield running_cloud
+    async with running_cloud.http() as running_cloud.shared:
+        yield running_cloud
+    running_cloud.shared = None
     running_cloud.calm()
 
 

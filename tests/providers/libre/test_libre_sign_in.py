@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from canned import ALEX, APP, BASE, FOLLOWER, Canned, case_of, load
+from libre_answers import ALEX, APP, BASE, FOLLOWER, Canned, case_of, load, places
 
 from evercgm.core.errors import (
     Choice,
@@ -280,6 +280,24 @@ async def test_a_list_that_is_refused_says_nothing_about_the_password(title: str
         await signed_in(recorded(), case_of("data_errors", title))
 
     assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize("new", [None, True, -1, 1e300, "", "x\ny", [], {}, [None]])
+async def test_whatever_one_field_of_a_sign_in_becomes_it_ends_in_tokens_or_a_named_error(new: object) -> None:
+    login, listed = recorded(), json.loads(json.dumps(ONE))
+    ends = set()
+    for n in range(len(places(login)) + len(places(listed))):
+        login, listed = recorded(), json.loads(json.dumps(ONE))
+        [*places(login), *places(listed)][n](new)
+        try:
+            await signed_in(login, listed)
+        except EvercgmError as failure:
+            ends.add(type(failure))
+        else:
+            ends.add(Tokens)
+
+    assert Tokens in ends
+    assert ends - {Tokens}
 
 
 def test_only_the_hosts_of_the_fixed_table_may_be_called() -> None:
