@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ class Cloud:
         return counted
 
     def truth(self, patient_id: str) -> dict[datetime, int]:
-        """The history of the last 12 hours as it is."""
-        rows = self.control.get(f"{self.control_url}/patients/{patient_id}/truth").json()
+        """The history of the last 13 hours as it is."""
+        start = {"start": (datetime.now(UTC) - timedelta(hours=13)).isoformat()}
+        rows = self.control.get(f"{self.control_url}/patients/{patient_id}/truth", params=start).json()
         return {datetime.fromisoformat(row["at"]): row["value"] for row in rows}
 
     @asynccontextmanager

@@ -84,8 +84,8 @@ async def test_a_follower_of_one_person_gets_tokens_for_180_days() -> None:
     assert json.loads(tokens.refresh.reveal()) == {
         "username": "me@example.com", "password": "pass-1", "patient_id": ALEX,
     }  # fmt: skip
-    assert abs(tokens.expires_at - before - timedelta(days=180)) < timedelta(seconds=30)
-    assert abs(tokens.lifetime_s - 180 * 86_400) < 30
+    assert abs(tokens.expires_at - before - timedelta(days=180)) < timedelta(minutes=5)
+    assert abs(tokens.lifetime_s - 180 * 86_400) < 300
     assert [(method, path) for method, path, *_ in canned.asked] == [("POST", LOGIN), ("GET", LIST)]
 
 
@@ -255,7 +255,7 @@ async def test_a_new_sign_in_with_what_is_kept_reads_the_same_person_and_asks_fo
 async def test_a_nonsense_end_of_a_token_counts_as_180_days(expires: object) -> None:
     tokens, _ = await signed_in(recorded({"expires": expires}))
 
-    assert abs(tokens.expires_at - datetime.now(UTC) - timedelta(days=180)) < timedelta(seconds=30)
+    assert abs(tokens.expires_at - datetime.now(UTC) - timedelta(days=180)) < timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("token", [None, "", "two\nlines", "naïve", 5, "x" * 9000])
