@@ -7,7 +7,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -30,6 +30,10 @@ HOST_KEY = "EVERCGM_HOST_ENCRYPTION_KEY"
 DENIED_KEYS = "EVERCGM_DENIED_KEYS"
 METRICS_TOKEN = "EVERCGM_METRICS_TOKEN"  # noqa: S105
 METRICS_PORT = "EVERCGM_METRICS_PORT"
+UNOFFICIAL = "EVERCGM_UNOFFICIAL"
+APP_VERSIONS = "EVERCGM_APP_VERSIONS"
+# Ways in that their vendors do not offer to others: the operator's decision, one by one.
+UNOFFICIAL_ROUTES = ("dexcom_share", "libre", "medtronic")
 NAMES = frozenset(
     {
         "EVERCGM_DATA_DIR",
@@ -39,6 +43,8 @@ NAMES = frozenset(
         "EVERCGM_LOG_LEVEL",
         METRICS_TOKEN,
         METRICS_PORT,
+        UNOFFICIAL,
+        APP_VERSIONS,
         "EVERCGM_VENDOR_BASE_URLS",
         "EVERCGM_ALLOW_SIMULATORS",
         "EVERCGM_RETURN_ORIGINS",
@@ -49,6 +55,7 @@ NAMES = frozenset(
 # Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
 SHORTEST_JWT_SECRET = 32
 SHORTEST_METRICS_TOKEN = 16
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
@@ -114,6 +121,10 @@ class Settings:
     metrics_token: Secret | None = None
     # Where metrics are told besides: host and port.
     metrics_port: tuple[str, int] | None = None
+    # Ways in that are offered although their vendors do not offer them.
+    unofficial: frozenset[str] = frozenset()
+    # As which version of the vendor's own app such a way in presents itself, by route.
+    app_versions: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
@@ -150,6 +161,8 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
         environments=Path(env.get("EVERCGM_ENVIRONMENTS") or "evercgm.toml").expanduser(),
         metrics_token=_metrics_token(env),
         metrics_port=_metrics_port(env),
+        unofficial=_unofficial(env),
+        app_versions=_app_versions(env),
     )
 
 
@@ -315,6 +328,25 @@ def _dexcom(env: Mapping[str, str]) -> dict[str, Credentials]:
             raise SettingsError(f"{missing} is not set: {id_name} and {secret_name} go together")
         if client_id and client_secret:
             found[region] = Credentials(client_id, Secret(client_secret))
+    return found
+
+
+def _unofficial(env: Mapping[str, str]) -> frozenset[str]:
+    named = [text.strip() for text in env.get(UNOFFICIAL, "").split(",") if text.strip()]
+    for number, route in enumerate(named, 1):
+        if route not in UNOFFICIAL_ROUTES:
+            raise SettingsError(f"{UNOFFICIAL}: entry {number} is none of {', '.join(UNOFFICIAL_ROUTES)}")
+    return frozenset(named)
+
+
+def _app_versions(env: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    named = [text.strip() for text in env.get(APP_VERSIONS, "").split(",") if text.strip()]
+    for number, text in enumerate(named, 1):
+        route, _, version = (part.strip() for part in text.partition("="))
+        if route not in UNOFFICIAL_ROUTES or not _VERSION.fullmatch(version):
+            raise SettingsError(f"{APP_VERSIONS}: entry {number} is not such as libre=4.16.0")
+        found[route] = version
     return found
 
 

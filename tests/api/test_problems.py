@@ -44,6 +44,7 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.CallsHeldBack: errors.CallsHeldBack(12.2),
     errors.SignInLocked: errors.SignInLocked(300),
     errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
+    errors.OtherAccount: errors.OtherAccount("attempt-1"),
     errors.NothingToSync: errors.NothingToSync("paused", "connection_id"),
 }
 

@@ -20,6 +20,7 @@ from evercgm.api import (
     providers_routes,
     readings_routes,
     session_routes,
+    sign_in_routes,
     sync_routes,
 )
 from evercgm.api.assets import Assets
@@ -56,7 +57,7 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
     app.include_router(connect_routes.router, prefix=BASE)
     for module in (
         connections_routes, readings_routes, events_routes, sync_routes, providers_routes, session_routes,
-        audit_routes, persons_routes, gaps_routes,
+        audit_routes, persons_routes, gaps_routes, sign_in_routes,
     ):  # fmt: skip
         app.include_router(module.router, prefix=BASE, dependencies=[Depends(only_known_query)])
     for router in (health_routes.router, metrics_routes.router, connect_routes.pages, session_routes.pages):

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from evercgm.core import errors
 from evercgm.core.caller import Caller
+from evercgm.core.connection import MESSAGES
 from evercgm.logs import get_logger
 from evercgm.storage import audit
 from evercgm.storage.database_errors import DatabaseTrouble, classify
@@ -33,7 +34,10 @@ class Problem(Exception):
 
 
 class ProblemBody(BaseModel):
-    """The body of every error. ``errors`` names the fields that are wrong."""
+    """The body of every error. ``errors`` names the fields that are wrong.
+
+    ``attempt``: a sign-in that waits ten minutes for a yes, or for one of the ``choices`` (id and label).
+    """
 
     type: str = "about:blank"
     title: str
@@ -42,6 +46,8 @@ class ProblemBody(BaseModel):
     detail: str
     request_id: str | None = None
     errors: list[dict[str, str]] | None = None
+    attempt: str | None = None
+    choices: list[dict[str, str]] | None = None
 
 
 TITLES = {
@@ -61,6 +67,7 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
         "Done too often within an hour; nothing was changed. Try again later.",
     ),
     (errors.SignInLocked, 409, "sign_in_locked", "The vendor takes no sign-in of this account now. Try again later."),
+    (errors.OtherAccount, 409, "other_account", "This is another account than before. Confirm that it is meant."),
     (errors.ChooseFirst, 409, "choose_person", "This account follows several people. Say which of them this is."),
     (errors.VendorRateLimited, 503, "rate_limited", "The vendor lets us ask only so often. Try again later."),
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
@@ -69,7 +76,13 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
     (errors.VendorError, 503, "vendor_unavailable", "The vendor's cloud does not answer as it should. Try again."),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
-    (errors.ReconnectNeeded, 409, "reconnect_needed", "Connect once more; your readings are kept."),
+    (errors.ReconnectNeeded, 409, "reconnect_needed", MESSAGES["reconnect_needed"]),
+    (
+        errors.NewerVersion,
+        503,
+        "newer_version",
+        "A newer version of this service made this. Try again in a few minutes.",
+    ),
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
     (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )
@@ -133,7 +146,7 @@ def problem_of(exc: Exception) -> Problem:
         return Problem(409, exc.reason, _NOTHING_TO_SYNC[exc.reason])
     for kind, status, code, detail in _ANSWERS:
         if isinstance(exc, kind):
-            return Problem(status, _code(exc, code), detail, headers=_retry_after(exc))
+            return Problem(status, _code(exc, code), _detail(exc, detail), headers=_retry_after(exc))
     trouble = classify(exc)
     if trouble is not None:
         log.warning("database_trouble", error=type(exc).__name__, kind=trouble)
@@ -150,13 +163,23 @@ def _code(exc: errors.EvercgmError, code: str) -> str:
     return exc.reason if isinstance(exc, errors.ReconnectNeeded) else code
 
 
+def _detail(exc: errors.EvercgmError, detail: str) -> str:
+    """The step that a person must take has a sentence of its own."""
+    return MESSAGES.get(exc.reason, detail) if isinstance(exc, errors.ReconnectNeeded) else detail
+
+
 def _retry_after(exc: errors.EvercgmError) -> dict[str, str]:
     seconds = getattr(exc, "retry_after_s", None)
     return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
 
 
 def problem_response(
-    problem: Problem, request_id: str | None, fields: list[dict[str, str]] | None = None
+    problem: Problem,
+    request_id: str | None,
+    fields: list[dict[str, str]] | None = None,
+    *,
+    attempt: str | None = None,
+    choices: list[dict[str, str]] | None = None,
 ) -> JSONResponse:
     """The answer itself; what is None is left out."""
     body = ProblemBody(
@@ -166,6 +189,8 @@ def problem_response(
         detail=problem.detail,
         request_id=request_id,
         errors=fields,
+        attempt=attempt,
+        choices=choices,
     )
     return JSONResponse(
         body.model_dump(exclude_none=True), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
@@ -188,7 +213,7 @@ def install(app: FastAPI) -> None:
 
 async def _on_error(request: Request, exc: Exception) -> JSONResponse:
     problem = problem_of(exc)
-    answer = problem_response(problem, request_id_of(request), _fields(exc, problem))
+    answer = problem_response(problem, request_id_of(request), _fields(exc, problem), **_waiting(exc))
     # A route may have put the refusal into words of its own.
     refused = exc.__cause__ if isinstance(exc, Problem) else exc
     caller = getattr(request.state, "caller", None)
@@ -196,6 +221,15 @@ async def _on_error(request: Request, exc: Exception) -> JSONResponse:
         # Looked up once the answer is sent, for unknown ids too: its time tells nobody which of the two it was.
         answer.background = BackgroundTask(audit.record_refusal, request.app.state.runtime.db, caller, refused)
     return answer
+
+
+def _waiting(exc: Exception) -> dict[str, Any]:
+    """What the person is to say about a sign-in that waits."""
+    if isinstance(exc, errors.OtherAccount):
+        return {"attempt": exc.attempt}
+    if isinstance(exc, errors.ChooseFirst):
+        return {"attempt": exc.attempt, "choices": [{"id": one.id, "label": one.label} for one in exc.choices]}
+    return {}
 
 
 def _fields(exc: Exception, problem: Problem) -> list[dict[str, str]] | None:

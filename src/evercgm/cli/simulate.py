@@ -6,6 +6,7 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -18,8 +19,12 @@ from starlette.applications import Starlette
 from evercgm.providers.dexcom.simulator.app import PREFIX as DEXCOM_PREFIX
 from evercgm.providers.dexcom.simulator.app import create_app as create_dexcom
 from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Settings
-from evercgm.providers.dexcom.simulator.faults import KINDS as FAULTS
+from evercgm.providers.dexcom.simulator.faults import KINDS as DEXCOM_FAULTS
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.providers.dexcom_share.simulator.app import PREFIX as SHARE_PREFIX
+from evercgm.providers.dexcom_share.simulator.app import create_app as create_share
+from evercgm.providers.dexcom_share.simulator.cloud import ACCOUNTS as SHARE_ACCOUNTS
+from evercgm.providers.dexcom_share.simulator.faults import KINDS as SHARE_FAULTS
 from evercgm.providers.libre.simulator.app import PREFIX as LIBRE_PREFIX
 from evercgm.providers.libre.simulator.app import create_app as create_libre
 from evercgm.providers.libre.simulator.faults import KINDS as LIBRE_FAULTS
@@ -35,25 +40,42 @@ DEMO_CLIENT_KEY = "evercgm-demo-only"
 DEMO_CALLBACK = "http://127.0.0.1:8400/api/metabolic/cgm/dexcom/callback"
 STOP_WITHIN_S = 2
 
+Kinds = Sequence[FaultKind[Any]]
+# Name, password (None where there is none), label.
+Person = tuple[str, str | None, str]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+DataDir = Annotated[Path, typer.Option(help="Where the anchor, tokens and sessions are kept.")]
+TraceFile = Annotated[Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first account replays.")]
+Anchor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INSTANT",
+        help="Where the recordings end (RFC 3339) at the first start, instead of now: two clouds agree.",
+    ),
+]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")]
+
 simulate_app = typer.Typer(help="Run a vendor's cloud on this machine, for tests and the demo.", no_args_is_help=True)
 
 
-def _fault_list(kinds: Sequence[FaultKind[Any]]) -> str:
+def _fault_list(kinds: Kinds) -> str:
     """One paragraph a fault."""
     told = [f"{kind.name}: {kind.meaning} Takes {kind.values}; as in {kind.example}" for kind in kinds]
     return "\n\n".join(["Faults (also while it runs, at the control path's /faults):", *told])
 
 
-@simulate_app.command("dexcom", epilog=_fault_list(FAULTS))
+@simulate_app.command("dexcom", epilog=_fault_list(DEXCOM_FAULTS))
 def simulate_dexcom(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    data_dir: Annotated[Path, typer.Option(help="Where clients, tokens and the anchor are kept.")] = Path(
-        ".simulators/dexcom"
-    ),
-    trace: Annotated[
-        Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first account replays.")
-    ] = None,
+    port: Port = 8401,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/dexcom"),
+    trace: TraceFile = None,
+    anchor: Anchor = None,
     expires_in: Annotated[int, typer.Option(min=1, max=86_400, help="Life of an access token in seconds.")] = 7200,
     client_id: Annotated[str, typer.Option(help="The registered application.")] = DEMO_CLIENT_ID,
     client_secret: Annotated[str, typer.Option(envvar="SIMULATOR_CLIENT_SECRET", help="Its secret.")] = DEMO_CLIENT_KEY,
@@ -61,64 +83,105 @@ def simulate_dexcom(
         list[str] | None,
         typer.Option(help=f"Registered callback; may be repeated. Default {DEMO_CALLBACK}"),
     ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")] = False,
+    fault: Faults = None,
+    as_json: AsJson = False,
 ) -> None:
     """Dexcom's official API v3: login page, tokens, readings."""
     client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
-    faults = _read_faults(FAULTS, fault or [])
-    with _listen(host, port) as listener:
-        try:
-            app = create_dexcom(data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in))
-            for name, value in faults:
-                app.state.cloud.set_fault(name, value)
-        except (TraceError, FaultError) as error:
-            raise _bad_use(str(error)) from error
-        except (OSError, sqlite3.Error) as error:
-            raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
-        accounts = [(account.username, None, account.label) for account in SANDBOX_ACCOUNTS]
-        url = _url_of(listener) + DEXCOM_PREFIX
-        _serve(app, listener, lambda: _announce("Dexcom", url, accounts, as_json))
+    faults, ends_at = _read_faults(DEXCOM_FAULTS, fault), _read_anchor(anchor)
+
+    def make() -> Starlette:
+        settings = Settings(expires_in=expires_in)
+        app = create_dexcom(data_dir, clients=[client], trace=trace, settings=settings, anchor=ends_at)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, None, account.label) for account in SANDBOX_ACCOUNTS]
+    _run("Dexcom", make, data_dir, (host, port), DEXCOM_PREFIX, people, as_json)
+
+
+@simulate_app.command("dexcom-share", epilog=_fault_list(SHARE_FAULTS))
+def simulate_dexcom_share(
+    port: Port = 8402,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/dexcom-share"),
+    trace: TraceFile = None,
+    anchor: Anchor = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
+) -> None:
+    """Dexcom Share, the follower service: sign-in by password, the last 24 hours in real time."""
+    faults, ends_at = _read_faults(SHARE_FAULTS, fault), _read_anchor(anchor)
+
+    def make() -> Starlette:
+        app = create_share(data_dir, trace=trace, anchor=ends_at)
+        for name, value in faults:
+            app.state.cloud.desk.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in SHARE_ACCOUNTS]
+    _run("Dexcom Share", make, data_dir, (host, port), SHARE_PREFIX, people, as_json)
 
 
 @simulate_app.command("libre", epilog=_fault_list(LIBRE_FAULTS))
 def simulate_libre(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    data_dir: Annotated[Path, typer.Option(help="Where tokens and the anchor are kept.")] = Path(".simulators/libre"),
-    trace: Annotated[
-        Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first followed person replays.")
-    ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")] = False,
+    port: Port = 8403,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/libre"),
+    trace: TraceFile = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
 ) -> None:
     """LibreLinkUp, the follower service of FreeStyle Libre: sign-in, connections, graph, logbook."""
-    faults = _read_faults(LIBRE_FAULTS, fault or [])
-    with _listen(host, port) as listener:
+    faults = _read_faults(LIBRE_FAULTS, fault)
+
+    def make() -> Starlette:
+        app = create_libre(data_dir, trace=trace)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in LIBRE_ACCOUNTS]
+    _run("LibreLinkUp", make, data_dir, (host, port), LIBRE_PREFIX, people, as_json)
+
+
+def _run(
+    title: str,
+    make: Callable[[], Starlette],
+    data_dir: Path,
+    address: tuple[str, int],
+    prefix: str,
+    people: Sequence[Person],
+    as_json: bool,
+) -> None:
+    """Make the cloud once its port is taken, and serve it until it is told to stop."""
+    with _listen(*address) as listener:
         try:
-            app = create_libre(data_dir, trace=trace)
-            for name, value in faults:
-                app.state.cloud.set_fault(name, value)
+            app = make()
         except (TraceError, FaultError) as error:
             raise _bad_use(str(error)) from error
         except (OSError, sqlite3.Error) as error:
             raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
-        accounts = [(account.username, account.password, account.label) for account in LIBRE_ACCOUNTS]
-        url = _url_of(listener) + LIBRE_PREFIX
-        _serve(app, listener, lambda: _announce("LibreLinkUp", url, accounts, as_json))
+        url = _url_of(listener) + prefix
+        _serve(app, listener, lambda: _announce(title, url, people, as_json))
 
 
-def _read_faults(kinds: Sequence[FaultKind[Any]], texts: Sequence[str]) -> list[tuple[str, object]]:
+def _read_faults(kinds: Kinds, texts: Sequence[str] | None) -> list[tuple[str, object]]:
     try:
-        return [(kind.name, value) for kind, value in (read_text(kinds, text) for text in texts)]
+        return [(kind.name, value) for kind, value in (read_text(kinds, text) for text in texts or ())]
     except FaultError as error:
         raise _bad_use(str(error)) from error
+
+
+def _read_anchor(text: str | None) -> datetime | None:
+    try:
+        anchor = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise _bad_use(f"anchor {text!r}: is no instant; right is one as 2026-12-01T08:00:00Z") from None
+    if anchor is not None and anchor.tzinfo is None:
+        raise _bad_use(f"anchor {text!r}: has no zone; right is one as 2026-12-01T08:00:00Z")
+    return anchor
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -136,16 +199,20 @@ def _url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(vendor: str, url: str, accounts: Sequence[tuple[str, str | None, str]], as_json: bool) -> None:
+def _announce(title: str, url: str, people: Sequence[Person], as_json: bool) -> None:
     if as_json:
         line = {
             "url": url,
-            "accounts": [{"username": name, "password": word, "label": label} for name, word, label in accounts],
+            "accounts": [{"username": name, "password": word, "label": label} for name, word, label in people],
             "control_url": f"{url}/control",
         }
         typer.echo(msgspec.json.encode(line))
         return
-    typer.echo(f"Simulated {vendor} at {url}\nStatistics at {url}/control/stats\nStop with Ctrl+C.")
+    typer.echo(f"Simulated {title} at {url}")
+    for name, word, label in people:
+        if word is not None:
+            typer.echo(f"  {name}, password {word}: {label}")
+    typer.echo(f"Statistics at {url}/control/stats\nStop with Ctrl+C.")
 
 
 def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:

@@ -16,12 +16,15 @@ EvercgmError
 ├── SyncTooSoon                  a manual sync within the minute
 ├── TooOften                     an owner's deed that was done too often within the hour
 ├── BadInput                     a field of a request is wrong
+├── NewerVersion                 made by a newer version of us, and left to those who know it
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
 """
 
 from dataclasses import dataclass
 from math import ceil
+
+from evercgm.core.tokens import Tokens
 
 
 class EvercgmError(Exception):
@@ -95,11 +98,25 @@ class Choice:
 
 
 class ChooseFirst(EvercgmError):
-    """The account follows several people; nothing was stored. ``choices``: the person says which of them it is."""
+    """The account follows several people: the person says which of them it is.
 
-    def __init__(self, choices: tuple[Choice, ...]):
+    ``unfinished``: the tokens of this sign-in, good for each of ``choices``, where the vendor gives them only once.
+    ``attempt``: under which name they wait.
+    """
+
+    def __init__(self, choices: tuple[Choice, ...], unfinished: Tokens | None = None, attempt: str | None = None):
         super().__init__("the account follows several people")
         self.choices = choices
+        self.unfinished = unfinished
+        self.attempt = attempt
+
+
+class OtherAccount(EvercgmError):
+    """The account is another than the one connected, or may be; its tokens wait as ``attempt`` for the person's yes."""
+
+    def __init__(self, attempt: str):
+        super().__init__("another account than before")
+        self.attempt = attempt
 
 
 class NothingToSync(EvercgmError):
@@ -149,6 +166,10 @@ class BadInput(EvercgmError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class NewerVersion(EvercgmError):
+    """A job or a connection of a kind that this version does not know; workers of another one are there for it."""
 
 
 class SealBroken(EvercgmError):

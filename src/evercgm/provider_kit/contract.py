@@ -49,28 +49,23 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name and password, used for one sign-in. ``keep``: the person lets us keep them for the next ones.
-
-    ``who``: the id of the followed person that was chosen, where the account follows several; None: not chosen yet.
-    """
+    """A user name and password, used for one sign-in. ``keep``: the person lets us keep them for the next ones."""
 
     username: Secret
     password: Secret
     keep: bool
-    who: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pasted:
     """What a person pastes back from the vendor's page: the address it ended at, or another tool's bundle of tokens.
 
-    ``state`` and ``verifier`` belong to the address that ``Paste.begin`` gave. ``who`` as in ``Credentials``.
+    ``state`` and ``verifier`` belong to the address that ``Paste.begin`` gave; both are empty for a bundle.
     """
 
     text: Secret
     state: Secret
     verifier: Secret
-    who: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +107,26 @@ class Consent:
     finish: Callable[[httpx2.AsyncClient, VendorApp, Secret, Secret], Awaitable[Tokens]]
 
 
+Choose = Callable[[Tokens, str], Tokens]
+
+
+def nobody_to_choose(tokens: Tokens, _who: str) -> Tokens:
+    """Where an account is one person's."""
+    return tokens
+
+
 @dataclass(frozen=True, slots=True)
 class Password:
     """Sign-in by user name and password, sent to the vendor once.
 
     sign_in: raises ReconnectNeeded(reason) for what only the person can mend, and is then not tried again;
     ChooseFirst where the account follows several; VendorTryLater, VendorRateLimited, VendorChanged, OperatorMustAct.
-    Where they may be kept they are the refresh token; else that is empty.
+    Where they may be kept they are the refresh token; else that is empty. choose: tokens that are good for several
+    people, made those of one by their id; pure.
     """
 
     sign_in: Callable[[httpx2.AsyncClient, VendorApp, Credentials], Awaitable[Tokens]]
+    choose: Choose = nobody_to_choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +134,12 @@ class Paste:
     """Sign-in on the vendor's page in the person's own browser, from where something is pasted back.
 
     begin: the address of that page. finish: what was pasted into tokens; raises BadInput(pasted) for a text of another
-    form, GrantRefused, and what ``Password.sign_in`` raises.
+    form, GrantRefused, and what ``Password.sign_in`` raises. choose: as in ``Password``.
     """
 
     begin: Callable[[httpx2.AsyncClient, VendorApp, Login], Awaitable[str]]
     finish: Callable[[httpx2.AsyncClient, VendorApp, Pasted], Awaitable[Tokens]]
+    choose: Choose = nobody_to_choose
 
 
 def only_itself(base_url: str) -> tuple[str, ...]:
@@ -181,6 +187,11 @@ class Provider:
     calls: CallLimits | None = None
     shows_all: bool = True
     slot: timedelta | None = None
+
+    @property
+    def is_side_route(self) -> bool:
+        """Whether it is another way to what a provider gives by its own."""
+        return self.route != self.provider
 
     def __post_init__(self) -> None:
         """Raises ValueError where the rereads are no ladder."""

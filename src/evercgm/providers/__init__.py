@@ -2,6 +2,7 @@
 
 from evercgm.provider_kit.contract import Provider
 from evercgm.providers.dexcom import PROVIDER as DEXCOM
+from evercgm.providers.dexcom_share import PROVIDER as DEXCOM_SHARE
 from evercgm.providers.libre import PROVIDER as LIBRE
 
-PROVIDERS: dict[str, Provider] = {provider.route: provider for provider in (DEXCOM, LIBRE)}
+PROVIDERS: dict[str, Provider] = {way.route: way for way in (DEXCOM, DEXCOM_SHARE, LIBRE)}

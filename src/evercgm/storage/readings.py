@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from evercgm.core.reading import UNREAD, Batch, Reading, ids_in
+from evercgm.core.reading import BELOW_RANGE_MG_DL, EPOCH, UNREAD, Batch, Reading, ids_in
 from evercgm.core.sync import Window
 from evercgm.storage.database import Connection, load_queries
 
@@ -23,11 +23,20 @@ _IN_ORDER = attrgetter("measured_at", "record_key")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose readings these are, and by which way they came: ``stream`` is provider/route/account."""
+    """Whose readings these are, and by which way they came: ``stream`` is provider/route/account.
+
+    Ways to the same readings have ranks, told by how their streams begin: what comes by this one takes the place of
+    what came by a ``lesser`` one within ``slot``, and gives way to a ``greater`` one. ``shares``: several of its own
+    records within ``slot`` are one reading.
+    """
 
     person_id: str
     connection_id: str
     stream: str
+    lesser: tuple[str, ...] = ()
+    greater: tuple[str, ...] = ()
+    slot: timedelta = SAME_MOMENT
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +54,29 @@ class Saved:
     newest: datetime | None = None
 
 
+def add(before: Saved, saved: Saved) -> Saved:
+    """The counts of both; what is doubtful of the later one, the newest of all."""
+    return Saved(
+        fetched=before.fetched + saved.fetched,
+        inserted=before.inserted + saved.inserted,
+        updated=before.updated + saved.updated,
+        rejected=before.rejected + saved.rejected,
+        doubtful=saved.doubtful,
+        newest=max((at for at in (before.newest, saved.newest) if at is not None), default=None),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """By place in the batch: the stored reading's id; whose record key was known; where nothing is to be written."""
+    """By place in the batch: the stored reading's id; whose record key was known; where nothing is to be written.
+
+    ``leads``: where the reading was made by a lesser way, whose value gives way to this one.
+    """
 
     ids: dict[int, str]
     known: set[int]
     settled: set[int]
+    leads: set[int]
 
 
 class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
@@ -90,7 +115,7 @@ async def save(conn: Connection, owner: Owner, batch: Batch, window: Window | No
         _complete(sent[n], readings[n], ids[n], n in new)
     inserted = await _store(conn, owner, [sent[n] for n in open_places])
     await _relink(conn, owner, [ids[n] for n in open_places if n in found.ids])
-    updated = await _correct(conn, owner, readings, ids, [n for n in open_places if n in found.known])
+    updated = await _correct(conn, owner, readings, ids, open_places, found)
     return Saved(
         fetched=len(batch.readings) + len(batch.rejected),
         inserted=inserted,
@@ -144,13 +169,27 @@ def _absences(batch: Batch, window: Window | None) -> dict[str, Any]:
 async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: dict[str, Any]) -> _Matches:
     records = msgspec.json.encode(sent).decode()
     cursor = await conn.execute(
-        QUERIES["match"], {"person_id": owner.person_id, "stream": owner.stream, "records": records, **absences}
+        QUERIES["match"],
+        {
+            **{"person_id": owner.person_id, "stream": owner.stream, "records": records, **absences},
+            **{"lesser": list(owner.lesser), "greater": list(owner.greater), "slot": owner.slot},
+            "shares": owner.shares,
+        },
     )
     rows = await cursor.fetchall()
     return _Matches(
         {row["n"]: row["reading_id"] for row in rows},
         {row["n"] for row in rows if row["known"]},
         {row["n"] for row in rows if row["settled"]},
+        {row["n"] for row in rows if row["first"] and _made_by_lesser(owner, row["reading_id"], row["makers"] or [])},
+    )
+
+
+def _made_by_lesser(owner: Owner, reading_id: str, makers: Sequence[Sequence[str]]) -> bool:
+    """Whether one of these lesser records, each a stream and a key, made the reading's id; its time may have moved."""
+    return any(
+        ids_in(owner.person_id, stream)(Reading(key, EPOCH, BELOW_RANGE_MG_DL))[14:] == reading_id[14:]
+        for stream, key in makers
     )
 
 
@@ -210,10 +249,14 @@ async def _relink(conn: Connection, owner: Owner, ids: list[str]) -> None:
         )
 
 
-async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: list[int]) -> int:
-    # Only the record that made a reading's id may correct it: copies with another value would flip it for ever.
+async def _correct(
+    conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], open_places: list[int], found: _Matches
+) -> int:
+    # Only the record that made a reading's id may correct it: copies with another value would flip it for ever. Where
+    # a lesser way made it, the first of this way's.
     make_id = ids_in(owner.person_id, owner.stream)
-    places = [n for n in known if ids[n][14:] == make_id(readings[n])[14:]]
+    own = {n for n in open_places if n in found.known and ids[n][14:] == make_id(readings[n])[14:]}
+    places = [n for n in open_places if n in own or n in found.leads]
     if not places:
         return 0
     cursor = await conn.execute(

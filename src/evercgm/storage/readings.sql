@@ -4,7 +4,9 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
--- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
+-- clock, (3) by an equal value within 30 s, (4) within the slot among what came by a lesser or a greater way. Settled:
+-- what is stored says the same, so there is nothing to write. First, makers: of this way's records of the reading this
+-- one has the first key; and the lesser records that it has as well.
 -- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
 -- fence, offset 0, has it found by its reading and not among all that the person has.)
 with incoming as materialized (
@@ -60,6 +62,26 @@ with incoming as materialized (
                and r.value = i.value
              order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
              limit 1
+           ),
+           (
+             select r.id
+             from public.glucose_readings r
+             where cardinality(%(lesser)s::text[]) + cardinality(%(greater)s::text[]) > 0
+               and r.person_id = %(person_id)s
+               and r.source = 'cgm'
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - %(slot)s::interval
+                                     and (i.measured_at at time zone 'UTC') + %(slot)s::interval
+               and exists (
+                 select from cgm_private.reading_details d
+                 where d.reading_id = r.id
+                   and (d.stream ^@ any(%(lesser)s::text[]) or d.stream ^@ any(%(greater)s::text[]))
+               )
+               and (%(shares)s::boolean or not exists (
+                 select from cgm_private.reading_details d
+                 where d.reading_id = r.id and d.stream = %(stream)s
+               ))
+             order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
+             limit 1
            )
          ) as reading_id
   from incoming i
@@ -76,9 +98,17 @@ with incoming as materialized (
     limit 1
   ) known on true
 )
-select n, reading_id, known, settled
-from found
-where reading_id is not null
+select f.n, f.reading_id, f.known, f.settled, beside.first, beside.makers
+from found f
+left join lateral (
+  select bool_and(d.record_key >= (select i.record_key from incoming i where i.n = f.n))
+           filter (where d.stream = %(stream)s) is not false as first,
+         json_agg(json_build_array(d.stream, d.record_key))
+           filter (where d.stream ^@ any(%(lesser)s::text[])) as makers
+  from cgm_private.reading_details d
+  where d.reading_id = f.reading_id
+) beside on f.settled is not true and cardinality(%(lesser)s::text[]) > 0
+where f.reading_id is not null
 
 -- name: store
 -- What matched nothing becomes a reading: an id that is there already is the same one, so a replay is harmless. What

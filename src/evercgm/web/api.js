@@ -8,7 +8,7 @@ const PAGE_OF_READINGS = 1000;
 const PAGES_AT_MOST = 40;
 const PAGE_OF_EVENTS = 20;
 
-/** An answer that says no. `detail` is a sentence for people; `retryAfter` is in seconds or null. */
+/** An answer that says no. `detail` is a sentence for people; `retryAfter` in seconds or null; `more`, all of it. */
 export class Problem extends Error {
   constructor(status, body, retryAfter) {
     super(body.detail || body.title || `The service answered ${status}.`);
@@ -17,6 +17,7 @@ export class Problem extends Error {
     this.code = body.code || '';
     this.detail = this.message;
     this.requestId = body.request_id || '';
+    this.more = body;
     this.retryAfter = retryAfter;
   }
 }
@@ -73,6 +74,12 @@ export const erasePerson = (id, allReadings) =>
   call('DELETE', `${BASE}/persons/${encodeURIComponent(id)}/data?${query({ all_readings: allReadings })}`);
 export const startLogin = (provider, personId, region) =>
   call('POST', `${BASE}/${encodeURIComponent(provider)}/oauth`, { person_id: personId, region });
+const LOGINS = { libre: '/libre/login', dexcom_share: '/dexcom/share/login' };
+export const signInByPassword = (route, fields) => call('POST', BASE + LOGINS[route], fields);
+export const signInByPaste = (route, fields) => call('POST', `${BASE}/${encodeURIComponent(route)}/callback`, fields);
+export const confirmSignIn = (attempt, who) => call('POST', `${BASE}/connections/confirm`, who ? { attempt, who } : { attempt });
+export const removeRoute = (id, route) =>
+  call('DELETE', `${BASE}/connections/${encodeURIComponent(id)}/routes/${encodeURIComponent(route)}`);
 export const confirmAccount = (attempt) => call('POST', `${BASE}/dexcom/confirm`, { attempt });
 export const syncNow = async (connectionId) =>
   (await call('POST', `${BASE}/sync`, { connection_id: connectionId })).runs;
@@ -87,15 +94,17 @@ export const auditAfter = (next) => call('GET', ownAddress(next));
 export const eventsAddress = (personId) => `${BASE}/events?${query({ person_id: personId })}`;
 
 /**
- * A way in as the page needs it: `{id, name, regions: [{id, name, delayMinutes}], delays}`. `regions` are only those
- * that are set up; `delays` has the usual delay in minutes of every region, since an old connection may be in another.
+ * A way in as the page needs it: `{id, provider, name, regions: [{id, name, delayMinutes}], delays, connect, beside,
+ * terms, official, stored}`. `regions` are only those that are set up; `delays` has the usual delay in minutes of every
+ * region, since an old connection may be in another. The rest is as the service tells it.
  */
 function offer(way) {
   const regions = way.regions
     .filter((region) => region.configured)
     .map((region) => ({ id: region.region, name: region.title, delayMinutes: region.delay_s / 60 }));
   const delays = Object.fromEntries(way.regions.map((region) => [region.region, region.delay_s / 60]));
-  return { id: way.route, name: way.title, regions, delays };
+  const { connect, beside, terms, official, stored } = way;
+  return { id: way.route, provider: way.provider, name: way.title, regions, delays, connect, beside, terms, official, stored };
 }
 
 /** The newest reading of a person before an instant (Date), or null. */

@@ -28,9 +28,17 @@ const MESSAGES = {
 
 const OUTCOMES = { nothing_new: 'nothing new', failed: 'did not work', cancelled: 'stopped' };
 
-const TRIGGERS = { person: 'asked for here', connect: 'after connecting', command: 'asked for by a command', schedule: '' };
+const TRIGGERS = { person: 'asked for here', connect: 'after connecting', command: 'asked for by a command', schedule: '', import: 'from a file' };
 
 const FAILURES = {
+  wrong_password: 'the vendor did not take the password',
+  password_needed: 'a new sign-in is needed',
+  accept_terms: 'the vendor has new terms',
+  verify_email: 'the vendor wants the e-mail confirmed',
+  two_factor: 'the vendor wants a second step',
+  vendor_step: 'the vendor wants a step in its app',
+  nobody_followed: 'the account follows nobody',
+  unfollowed: 'the account may no longer follow',
   vendor_unavailable: 'the vendor did not answer',
   rate_limited: 'the vendor lets us ask only so often',
   vendor_denied: 'the vendor refused',

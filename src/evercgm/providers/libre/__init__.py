@@ -28,7 +28,7 @@ PROVIDER = Provider(
     rereads=(Reread("each sync", timedelta(hours=1), timedelta(0), LONGEST_WINDOW),),
     # Other systems poll each minute to each 5 minutes; a cycle of 3 minutes was banned once, one of 5 never.
     poll_every=timedelta(minutes=5),
-    login=Password(auth.sign_in),
+    login=Password(auth.sign_in, auth.choose),
     refresh=auth.refresh,
     survey=client.survey,
     read=client.read,
@@ -42,7 +42,7 @@ PROVIDER = Provider(
     calls=CallLimits(an_hour=3600, for_people=0.1),
     # A sensor without readings is shown with empty lists, and what has grown older than 12 hours is not absent.
     shows_all=False,
-    # Half of the 5 minutes of a Libre 3. A Libre 2 has a value of history each 15 minutes, so that 7.5 would be right
-    # there; with 2.5 some of its live values stay between two of history, and none is lost.
-    slot=timedelta(minutes=2, seconds=30),
+    # Less than half of the 5 minutes of a Libre 3, so that no live value lies near two of history. A Libre 2 has one of
+    # history each 15 minutes: some of its live values stay between two of history, and none is lost.
+    slot=timedelta(minutes=2, seconds=20),
 )

@@ -3,7 +3,7 @@
 Nearly every outcome has HTTP status 200: the answer's own status decides. We never accept terms for a person.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -64,19 +64,20 @@ class _Ticket:
 async def sign_in(http: httpx2.AsyncClient, app: VendorApp, given: Credentials) -> Tokens:
     """One sign-in, then the list of the people whom the account follows.
 
-    Raises ReconnectNeeded (wrong_password, accept_terms, verify_email, two_factor, vendor_step, nobody_followed,
-    unfollowed), ChooseFirst, SignInLocked, VendorTryLater, VendorRateLimited, VendorChanged, OperatorMustAct.
+    Raises ReconnectNeeded (wrong_password, accept_terms, verify_email, two_factor, vendor_step, nobody_followed),
+    ChooseFirst, SignInLocked, VendorTryLater, VendorRateLimited, VendorChanged, OperatorMustAct.
     """
     ticket = await _log_in(http, app, given.username, given.password)
     access = Access(ticket.token, ticket.user_id, "", ticket.shard)
     try:
-        patient_id = _whom(await client.connections(http, app, access), given.who)
+        followed = await client.connections(http, app, access)
     except VendorDenied as denied:
         if not denied.expired_token:
             raise OperatorMustAct("the vendor's gate refuses our calls") from None
         # Seen after a maintenance: fresh tokens are refused for a while. It says nothing about the password.
         raise VendorTryLater("the vendor does not take the token that it has just given") from None
-    return _tokens(ticket, Kept(given.username.reveal(), given.password.reveal(), patient_id), keep=given.keep)
+    kept = Kept(given.username.reveal(), given.password.reveal(), "")
+    return _of_the_one(followed, _tokens(ticket, kept, keep=given.keep))
 
 
 async def refresh(http: httpx2.AsyncClient, app: VendorApp, refresh_token: Secret) -> Tokens:
@@ -94,26 +95,38 @@ async def refresh(http: httpx2.AsyncClient, app: VendorApp, refresh_token: Secre
     return _tokens(ticket, kept, keep=True)
 
 
-def _whom(followed: tuple[Followed, ...], who: str | None) -> str:
-    """The id of the one that is meant. Never the first of several."""
+def choose(tokens: Tokens, who: str) -> Tokens:
+    """The tokens of a sign-in, made those of one of the people whom it follows."""
+    access = msgspec.json.decode(tokens.access.reveal(), type=Access)
+    kept = msgspec.json.decode(tokens.refresh.reveal(), type=Kept) if tokens.refresh else None
+    return replace(
+        tokens,
+        access=_sealed(msgspec.structs.replace(access, patient_id=who)),
+        refresh=_sealed(msgspec.structs.replace(kept, patient_id=who)) if kept else NO_SECRET,
+    )
+
+
+def _of_the_one(followed: tuple[Followed, ...], tokens: Tokens) -> Tokens:
+    """Never of the first of several: the person says who is meant."""
     if not followed:
         raise ReconnectNeeded("nobody_followed")
-    if who is None and len(followed) > 1:
-        raise ChooseFirst(tuple(Choice(one.id, one.label) for one in followed))
-    meant = [one.id for one in followed if who in (None, one.id)]
-    if not meant:
-        raise ReconnectNeeded("unfollowed")
-    return meant[0]
+    if len(followed) > 1:
+        raise ChooseFirst(tuple(Choice(one.id, one.label) for one in followed), tokens)
+    return choose(tokens, followed[0].id)
 
 
 def _tokens(ticket: _Ticket, kept: Kept, *, keep: bool) -> Tokens:
     access = Access(ticket.token, ticket.user_id, kept.patient_id, ticket.shard)
     return Tokens(
-        access=Secret(msgspec.json.encode(access).decode()),
-        refresh=Secret(msgspec.json.encode(kept).decode()) if keep else NO_SECRET,
+        access=_sealed(access),
+        refresh=_sealed(kept) if keep else NO_SECRET,
         expires_at=ticket.expires_at,
         lifetime_s=int((ticket.expires_at - datetime.now(UTC)).total_seconds()),
     )
+
+
+def _sealed(held: Access | Kept) -> Secret:
+    return Secret(msgspec.json.encode(held).decode())
 
 
 async def _log_in(http: httpx2.AsyncClient, app: VendorApp, username: Secret, password: Secret) -> _Ticket:

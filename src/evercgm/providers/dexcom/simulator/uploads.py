@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evercgm.providers.dexcom.simulator.faults import Settled
+from evercgm.simulator_kit.spans import Settled
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 INSTANT = timedelta(microseconds=1)
