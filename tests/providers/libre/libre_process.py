@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from evercgm.core.errors import ChooseFirst
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import Credentials, Password, VendorApp
 from evercgm.provider_kit.send import vendor_client
@@ -68,11 +69,17 @@ class Cloud:
             yield http
 
     async def sign_in(self, username: str, who: str | None = None, password: str | None = None) -> Tokens:
-        """Our sign-in of one of the accounts."""
+        """Our sign-in of one of the accounts; ``who``: the one that is chosen of several."""
         assert isinstance(PROVIDER.login, Password)
         word = self.passwords[username] if password is None else password
-        async with self.http() as http:
-            return await PROVIDER.login.sign_in(http, self.app, Credentials(Secret(username), Secret(word), True, who))
+        given = Credentials(Secret(username), Secret(word), keep=True)
+        try:
+            async with self.http() as http:
+                return await PROVIDER.login.sign_in(http, self.app, given)
+        except ChooseFirst as several:
+            if who is None or several.unfinished is None:
+                raise
+            return PROVIDER.login.choose(several.unfinished, who)
 
 
 def steady_trace(path: Path) -> Path:

@@ -20,11 +20,12 @@ from libre_answers import case_of, load
 from libre_process import running, steady_trace
 
 from evercgm.providers.libre.simulator.app import create_app
-from evercgm.providers.libre.simulator.curve import CADENCE, Span, Uploads, current, history, scans
+from evercgm.providers.libre.simulator.curve import Uploads, current, history, scans
 from evercgm.providers.libre.simulator.faults import KINDS
 from evercgm.providers.libre.simulator.people import ALEX, DEMO_ACCOUNTS, DEMO_PASSWORD
 from evercgm.simulator_kit.faults import FaultKind, read_text
-from evercgm.simulator_kit.trace import Trace
+from evercgm.simulator_kit.spans import Settled
+from evercgm.simulator_kit.trace import CADENCE, Trace
 
 START = datetime(2026, 3, 14, 13, 39, 30, tzinfo=UTC)
 FOLLOWER = DEMO_ACCOUNTS[0]
@@ -52,7 +53,7 @@ class Cloud:
 
     async def close(self) -> None:
         await self.http.aclose()
-        self.app.state.cloud.state.close()
+        self.app.state.cloud.state.ledger.close()
 
     async def log_in(self, password: str = DEMO_PASSWORD, username: str = FOLLOWER.username, shard: str = "/eu") -> Any:
         body = {"email": username, "password": password}
@@ -298,9 +299,7 @@ def test_nothing_is_shown_that_was_not_measured_and_sent(
         now=first + timedelta(minutes=now_min, seconds=17),
         delay=timedelta(minutes=delay_min),
         changed_at=None if changed_min is None else first + timedelta(minutes=changed_min),
-        offline=Span(first + timedelta(minutes=offline[0]), first + timedelta(minutes=sum(offline)))
-        if offline
-        else None,
+        offline=offline_from(first, *offline) if offline else None,
     )
 
     newest, points, found = current(trace, uploads), history(trace, uploads, 1), list(scans(trace, uploads))
@@ -313,6 +312,12 @@ def test_nothing_is_shown_that_was_not_measured_and_sent(
     assert [point.measured_at for point in points] == sorted({point.measured_at for point in points})
     if newest is not None and points and not (changed_min is not None and uploads.has_changed):
         assert newest.measured_at >= points[-1].measured_at
+
+
+def offline_from(first: datetime, start_min: int, length_min: int) -> Settled:
+    """A phone that is silent for so long."""
+    start, end = (first + timedelta(minutes=minutes) for minutes in (start_min, start_min + length_min))
+    return Settled(start, end, end)
 
 
 def test_the_command_keeps_what_it_gave_over_a_kill_and_stops_when_asked(tmp_path: Path) -> None:
