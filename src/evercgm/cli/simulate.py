@@ -134,14 +134,15 @@ def simulate_libre(
     host: Host = "127.0.0.1",
     data_dir: DataDir = Path(".simulators/libre"),
     trace: TraceFile = None,
+    anchor: Anchor = None,
     fault: Faults = None,
     as_json: AsJson = False,
 ) -> None:
     """LibreLinkUp, the follower service of FreeStyle Libre: sign-in, connections, graph, logbook."""
-    faults = _read_faults(LIBRE_FAULTS, fault)
+    faults, ends_at = _read_faults(LIBRE_FAULTS, fault), _read_anchor(anchor)
 
     def make() -> Starlette:
-        app = create_libre(data_dir, trace=trace)
+        app = create_libre(data_dir, trace=trace, anchor=ends_at)
         for name, value in faults:
             app.state.cloud.set_fault(name, value)
         return app

@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Cloud:
     control_url: str
     passwords: dict[str, str]
     process: subprocess.Popen[str]
+    control: httpx2.Client
+    shared: httpx2.AsyncClient | None = None
 
     @property
     def app(self) -> VendorApp:
@@ -39,40 +41,45 @@ class Cloud:
 
     def fault(self, name: str, value: object, **limits: object) -> None:
         """Turn a fault on."""
-        answer = httpx2.post(f"{self.control_url}/faults", json={"set": {name: value}, **limits})
+        answer = self.control.post(f"{self.control_url}/faults", json={"set": {name: value}, **limits})
         assert answer.status_code == 200, answer.text
 
     def calm(self) -> None:
         """Turn all faults off."""
-        httpx2.delete(f"{self.control_url}/faults").raise_for_status()
+        self.control.delete(f"{self.control_url}/faults").raise_for_status()
 
     def calls(self) -> dict[str, int]:
         """How many calls there were, by place."""
-        counted: dict[str, int] = httpx2.get(f"{self.control_url}/stats").json()["calls"]
+        counted: dict[str, int] = self.control.get(f"{self.control_url}/stats").json()["calls"]
         return counted
 
     def truth(self, patient_id: str) -> dict[datetime, int]:
-        """The history of the last 12 hours as it is."""
-        rows = httpx2.get(f"{self.control_url}/patients/{patient_id}/truth").json()
+        """The history of the last 13 hours as it is."""
+        start = {"start": (datetime.now(UTC) - timedelta(hours=13)).isoformat()}
+        rows = self.control.get(f"{self.control_url}/patients/{patient_id}/truth", params=start).json()
         return {datetime.fromisoformat(row["at"]): row["value"] for row in rows}
 
     @asynccontextmanager
     async def http(self) -> AsyncIterator[httpx2.AsyncClient]:
-        """Our client for vendors, with the host table of this cloud."""
+        """Our client for vendors, with the host table of this cloud: the one of the test, where it has one."""
+        if self.shared is not None:
+            yield self.shared
+            return
         async with vendor_client(PROVIDER.hosts(self.url)) as http:
             yield http
 
     async def sign_in(self, username: str, who: str | None = None, password: str | None = None) -> Tokens:
-        """Our sign-in of one of the accounts."""
+        """Our sign-in of one of the accounts; ``who``: the one that is chosen of several."""
         assert isinstance(PROVIDER.login, Password)
         word = self.passwords[username] if password is None else password
-        async with self.http() as http:
-            try:
-                return await PROVIDER.login.sign_in(http, self.app, Credentials(Secret(username), Secret(word), True))
-            except ChooseFirst as several:
-                if who is None or several.unfinished is None:
-                    raise
-                return PROVIDER.login.choose(several.unfinished, who)
+        given = Credentials(Secret(username), Secret(word), keep=True)
+        try:
+            async with self.http() as http:
+                return await PROVIDER.login.sign_in(http, self.app, given)
+        except ChooseFirst as several:
+            if who is None or several.unfinished is None:
+                raise
+            return PROVIDER.login.choose(several.unfinished, who)
 
 
 def steady_trace(path: Path) -> Path:
@@ -99,6 +106,7 @@ def running(data_dir: Path, *options: str) -> Iterator[Cloud]:
             assert process.stdout is not None
             line: dict[str, Any] = json.loads(process.stdout.readline())
             passwords = {account["username"]: account["password"] for account in line["accounts"]}
-            yield Cloud(line["url"], line["control_url"], passwords, process)
+            with httpx2.Client() as control:
+                yield Cloud(line["url"], line["control_url"], passwords, process, control)
         finally:
             process.kill()

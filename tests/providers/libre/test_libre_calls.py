@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from canned import ALEX, APP, Canned, case_of, load
+from libre_answers import ALEX, APP, Canned, case_of, load
 
 from evercgm.core.errors import (
     EvercgmError,

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from canned import ALEX, load
 from hypothesis import given
 from hypothesis import strategies as st
+from libre_answers import ALEX, load, places
 
 from evercgm.core.errors import VendorChanged, VendorTryLater
 from evercgm.core.reading import Batch, Reading, Rejected, epoch_ms
@@ -278,22 +277,10 @@ def test_an_answer_that_is_no_json_object_is_an_outage(body: bytes) -> None:
         read_envelope(body)
 
 
-def _places(value: Any) -> list[Callable[[Any], None]]:
-    """Ways of putting something else in one place of a JSON value."""
-    if isinstance(value, dict):
-        here = [lambda new, key=key: value.__setitem__(key, new) for key in value]
-    elif isinstance(value, list):
-        here = [lambda new, n=n: value.__setitem__(n, new) for n in range(len(value))]
-    else:
-        return []
-    inner = value.values() if isinstance(value, dict) else value
-    return here + [place for one in inner for place in _places(one)]
-
-
 @given(st.data(), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([]) | st.just({}))
 def test_whatever_one_field_becomes_nothing_but_a_change_of_the_vendor_is_raised(data: st.DataObject, new: Any) -> None:
     wire = load(data.draw(st.sampled_from(["graph_libre3", "logbook", "connections", "graph_new_patient"])))
-    data.draw(st.sampled_from(_places(wire)))(new)
+    data.draw(st.sampled_from(places(wire)))(new)
     raw = json.dumps(wire).encode()
 
     try:

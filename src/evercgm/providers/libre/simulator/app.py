@@ -15,14 +15,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from evercgm.providers.libre.simulator import control, curve, faults, login, records
-from evercgm.providers.libre.simulator.cloud import Cloud, cloud_of, json_response, load_traces
+from evercgm.providers.libre.simulator.cloud import Cloud, cloud_of, load_traces
 from evercgm.providers.libre.simulator.curve import Uploads
 from evercgm.providers.libre.simulator.people import DEMO_ACCOUNTS, SHARDS, Account, Patient
 from evercgm.providers.libre.simulator.records import JsonObject, Style
 from evercgm.providers.libre.simulator.state import State, Ticket
 from evercgm.providers.libre.simulator.troubles import Handler, bearer_of, with_troubles
+from evercgm.simulator_kit.answers import json_response
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import FaultKind
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import FaultKind, Switchboard
 from evercgm.simulator_kit.trace import Trace
 
 PREFIX = "/libre"
@@ -65,27 +67,31 @@ def create_app(
     *,
     accounts: Sequence[Account] = DEMO_ACCOUNTS,
     trace: Path | None = None,
+    anchor: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """The cloud below ``/libre``, its regional hosts below ``/libre/<shard>``; ``trace`` (a CSV) is the first person's.
 
-    Anchor, tokens and counts live in ``data_dir``. Raises TraceError, OSError, sqlite3.Error.
+    ``anchor``: where the recordings end at the first start, instead of now. Anchor, tokens and counts live in
+    ``data_dir``. Raises TraceError, OSError, sqlite3.Error.
     """
     # Before the data directory is made: a start that fails must not set the anchor.
     traces = load_traces(accounts, trace, clock())
-    state = State(data_dir, clock())
+    state = State(data_dir, anchor or clock())
+    by_name = {account.username: account for account in accounts}
+    desk = Desk(Switchboard(faults.KINDS), VirtualClock(clock), state.ledger, by_name)
+    desk.recall()
     cloud = Cloud(
         state=state,
-        accounts={account.username: account for account in accounts},
-        traces={id_: replace(one, anchor=state.anchor) for id_, one in traces.items()},
-        clock=VirtualClock(clock),
+        accounts=by_name,
+        traces={id_: replace(one, anchor=state.ledger.anchor) for id_, one in traces.items()},
+        desk=desk,
     )
-    cloud.recall()
 
     @asynccontextmanager
     async def closing_the_state(_app: Starlette) -> AsyncIterator[None]:
         yield
-        state.close()
+        state.ledger.close()
 
     app = Starlette(routes=_routes(), lifespan=closing_the_state)
     app.state.cloud = cloud

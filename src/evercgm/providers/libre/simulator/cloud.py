@@ -6,21 +6,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from evercgm.providers.libre.simulator import faults
-from evercgm.providers.libre.simulator.curve import Span, Uploads
-from evercgm.providers.libre.simulator.faults import KINDS, Stretch
+from evercgm.providers.libre.simulator.curve import Uploads
 from evercgm.providers.libre.simulator.people import SHARDS, Account, Patient
 from evercgm.providers.libre.simulator.records import Style
 from evercgm.providers.libre.simulator.state import State
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard, check_limits
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard
+from evercgm.simulator_kit.spans import settled
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
-
-FARTHEST_SHIFT = timedelta(days=3660)
 
 
 @dataclass(slots=True)
@@ -30,18 +27,18 @@ class Cloud:
     state: State
     accounts: dict[str, Account]
     traces: dict[str, Trace]
-    clock: VirtualClock
-    faults: Switchboard = field(default_factory=lambda: Switchboard(KINDS))
+    desk: Desk
     recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
 
-    def recall(self) -> None:
-        """Take up the clock's shift and the lasting faults of the last run."""
-        self.clock.shift = timedelta(seconds=float(self.state.recall("clock_shift_s") or 0))
-        for name, username, value in msgspec.json.decode(
-            self.state.recall("lasting_faults") or "[]", type=list[tuple[str, str | None, object]]
-        ):
-            kind = self.faults.kind(name)
-            self.faults.add(Fault(kind, kind.read(value), username=username))
+    @property
+    def faults(self) -> Switchboard:
+        """What is on."""
+        return self.desk.faults
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The cloud's time."""
+        return self.desk.clock
 
     def set_fault(
         self,
@@ -55,39 +52,21 @@ class Cloud:
     ) -> Fault:
         """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
         kind = self.faults.kind(name)
-        read = False if value is None or value is False else kind.read(value)
-        if username is not None and username not in self.accounts:
-            raise FaultError(f"fault {name}: user {username!r}; right is {', '.join(self.accounts)}")
-        if kind is faults.MOVED and read is not False and read not in SHARDS:
-            raise FaultError(f"fault {name}: {read!r}; right is {', '.join(SHARDS)}")
-        if isinstance(read, Stretch):
-            read = _settled(name, read, self.clock())
-        fault = Fault(kind, read, count, probability, path, username)
-        if kind is faults.TOKENS_ENDED:
-            check_limits(fault)
-            fault.hits = self.state.end_tokens(username) if read is not False else 0
-            return fault
-        self.faults.add(fault)
-        self._keep_lasting()
+        if kind is faults.MOVED and isinstance(value, str) and value not in SHARDS:
+            raise FaultError(f"fault {name}: {value!r}; right is {', '.join(SHARDS)}")
+        fault = self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
+        if kind is faults.TOKENS_ENDED and fault.value is not False:
+            fault.hits = self.state.end_tokens(username)
+            self.faults.active.remove(fault)
         return fault
 
     def clear_faults(self, name: str | None = None) -> None:
         """Turn off one fault or all; raises FaultError. What acted once stays done."""
-        self.faults.clear(name)
-        self._keep_lasting()
+        self.desk.clear_faults(name)
 
     def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
-        """Advance the cloud's clock, or set it (aware), for restarts too; what it says then. Raises OverflowError."""
-        moved = VirtualClock(self.clock.base, self.clock.shift)
-        if by is not None:
-            moved.advance(by)
-        if now is not None:
-            moved.set_now(now)
-        if abs(moved.shift) > FARTHEST_SHIFT:
-            raise OverflowError(f"the clock can be {FARTHEST_SHIFT.days} days away from the machine's, not more")
-        self.clock.shift = moved.shift
-        self.state.remember("clock_shift_s", str(self.clock.shift.total_seconds()))
-        return self.clock()
+        """As ``Desk.move_clock``."""
+        return self.desk.move_clock(by=by, now=now)
 
     def home(self, account: Account) -> str:
         """The regional host that an account lives on now."""
@@ -96,53 +75,28 @@ class Cloud:
     def uploads(self, username: str | None) -> Uploads:
         """What of the curves that this account sees is in the cloud now."""
         take = self.faults.take
+        offline, changed = take(faults.PHONE_OFFLINE, username=username), take(faults.SENSOR_CHANGE, username=username)
         revised = take(faults.REVISED, username=username)
         return Uploads(
             now=self.clock(),
             delay=timedelta(minutes=take(faults.UPLOAD_DELAY_MIN, username=username) or 0),
-            offline=_span(take(faults.PHONE_OFFLINE, username=username)),
-            changed_at=_start(take(faults.SENSOR_CHANGE, username=username)),
-            revised=_span(revised),
+            offline=settled(offline) if offline else None,
+            changed_at=changed.start if changed else None,
+            revised=settled(revised) if revised else None,
             add_mg_dl=revised.add_mg_dl if revised else 0,
         )
 
     def style(self, patient: Patient, place: str, username: str) -> Style:
         """How this answer writes this person's values; asks each switch once."""
         take = self.faults.take
+        ahead = take(faults.CLOCK_CHANGE, username=username)
         return Style(
             uom=0 if take(faults.MMOL_L, place, username) else patient.uom,
             utc_offset_min=patient.utc_offset_min,
-            ahead_from=_start(take(faults.CLOCK_CHANGE, username=username)),
+            ahead_from=ahead.start if ahead else None,
             time_text=take(faults.TIME_TEXT, place, username),
             arrow=take(faults.ARROW, place, username),
         )
-
-    def _keep_lasting(self) -> None:
-        # The oldest first: the order in which they are added again.
-        kept = [(f.kind.name, f.username, f.value) for f in reversed(self.faults.active) if f.kind.lasting]
-        self.state.remember("lasting_faults", msgspec.json.encode(kept).decode())
-
-
-def _settled(name: str, given: Stretch, now: datetime) -> Stretch:
-    """Start and end filled in, seen from ``now``; raises FaultError."""
-    try:
-        start = given.start or now - timedelta(hours=given.last_hours or 0)
-        end = given.end or now + timedelta(hours=given.in_hours or 0)
-    except OverflowError as error:
-        raise FaultError(f"fault {name}: reaches beyond the calendar; right is a moment of our time") from error
-    if end < start:
-        raise FaultError(f"fault {name}: ends before it starts; right is start before end")
-    return msgspec.structs.replace(given, start=start, end=end, last_hours=None, in_hours=None)
-
-
-def _span(stretch: Stretch | None) -> Span | None:
-    if stretch is None or stretch.start is None or stretch.end is None:
-        return None
-    return Span(stretch.start, stretch.end)
-
-
-def _start(stretch: Stretch | None) -> datetime | None:
-    return stretch.start if stretch is not None else None
 
 
 def load_traces(accounts: Sequence[Account], override: Path | None, anchor: datetime) -> dict[str, Trace]:
@@ -161,9 +115,3 @@ def cloud_of(request: Request) -> Cloud:
     cloud = request.app.state.cloud
     assert isinstance(cloud, Cloud)  # noqa: S101 - narrows Starlette's untyped state
     return cloud
-
-
-def json_response(content: object, status: int = 200) -> Response:
-    """JSON that no cache keeps."""
-    headers = {"Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

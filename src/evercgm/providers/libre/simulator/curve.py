@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from evercgm.simulator_kit.spans import Settled
 from evercgm.simulator_kit.trace import CADENCE, Trace, TraceRecord
 
 REACH = timedelta(hours=12)
@@ -20,18 +21,6 @@ UNSMOOTHED_MG_DL = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """From start to end (UTC)."""
-
-    start: datetime
-    end: datetime
-
-    def covers(self, at: datetime) -> bool:
-        """Whether this moment is in it."""
-        return self.start <= at < self.end
-
-
-@dataclass(frozen=True, slots=True)
 class Uploads:
     """As seen at ``now``. ``delay``: how late the phone sends. ``offline``: when it did not; what was measured then
     comes at its end. ``changed_at``: a new sensor, which measures nothing for an hour. ``revised``: history there is
@@ -39,9 +28,9 @@ class Uploads:
 
     now: datetime
     delay: timedelta = timedelta(0)
-    offline: Span | None = None
+    offline: Settled | None = None
     changed_at: datetime | None = None
-    revised: Span | None = None
+    revised: Settled | None = None
     add_mg_dl: int = 0
 
     @property

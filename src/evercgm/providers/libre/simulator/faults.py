@@ -1,31 +1,20 @@
 """The faults that the simulated LibreLinkUp cloud knows, and what their values mean; no HTTP, no clock."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from evercgm.simulator_kit.faults import FaultKind
+from evercgm.simulator_kit.spans import A_SPAN, Span
+from evercgm.simulator_kit.troubles import troubles_at
 
 DATA = ("connections", "graph", "logbook")
 VALUES = ("graph", "connections")
 LOGIN = ("login",)
 CALLS = (*LOGIN, "continue", *DATA)
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Hours = Annotated[float, msgspec.Meta(ge=0, le=9000)]
 
-
-class Stretch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From start to end: instants (RFC 3339 with zone), or from the moment it is set: ``last_hours``, ``in_hours``."""
-
-    start: Instant | None = None
-    end: Instant | None = None
-    last_hours: Hours | None = None
-    in_hours: Hours | None = None
-
-
-class Revision(Stretch, frozen=True):
+class Revision(Span, frozen=True):
     """``add_mg_dl``: what the new value of history differs by."""
 
     add_mg_dl: Annotated[int, msgspec.Meta(ge=-400, le=400)] = 10
@@ -55,7 +44,6 @@ Word = Literal["couldNotLoadPatient", "followerNotConnectToPatient", "follower n
 Null = Literal["sensor", "activeSensors", "glucoseMeasurement", "glucoseItem", "graphData", "patientDevice"]
 OutOfRange = Literal["low_flag", "high_flag", "low_limit", "high_limit", "low_beyond", "high_beyond"]
 _YES, _REGION = "true", "a region, in the table or not"
-_STRETCH = "a JSON object of start, end (instants) or last_hours, in_hours"
 
 
 def _one_of(kind: Any) -> str:
@@ -146,20 +134,20 @@ UPLOAD_DELAY_MIN: FaultKind[float] = FaultKind(
     "upload_delay_min", Annotated[float, msgspec.Meta(ge=0, le=600_000)], "minutes", "upload_delay_min=3",
     "The phone sends this late; many days: a sensor at rest.", per_call=False, lasting=True,
 )  # fmt: skip
-PHONE_OFFLINE: FaultKind[Stretch] = FaultKind(
-    "phone_offline", Stretch, _STRETCH, 'phone_offline={"last_hours": 1, "in_hours": 2}',
+PHONE_OFFLINE: FaultKind[Span] = FaultKind(
+    "phone_offline", Span, A_SPAN, 'phone_offline={"last_hours": 1, "in_hours": 2}',
     "Nothing comes from start to end; then all that the graph still reaches.", per_call=False, lasting=True,
 )  # fmt: skip
-SENSOR_CHANGE: FaultKind[Stretch] = FaultKind(
-    "sensor_change", Stretch, "a JSON object of start (an instant) or last_hours", 'sensor_change={"last_hours": 2}',
+SENSOR_CHANGE: FaultKind[Span] = FaultKind(
+    "sensor_change", Span, "a JSON object of start (an instant) or last_hours", 'sensor_change={"last_hours": 2}',
     "From start on another sensor, which warms up for an hour.", per_call=False, lasting=True,
 )  # fmt: skip
 REVISED: FaultKind[Revision] = FaultKind(
-    "revised", Revision, f"{_STRETCH}, add_mg_dl (10)", 'revised={"last_hours": 6, "add_mg_dl": 7}',
+    "revised", Revision, f"{A_SPAN}, add_mg_dl (10)", 'revised={"last_hours": 6, "add_mg_dl": 7}',
     "History of this stretch has other values than before.", per_call=False, lasting=True,
 )  # fmt: skip
-CLOCK_CHANGE: FaultKind[Stretch] = FaultKind(
-    "clock_change", Stretch, "a JSON object of start (an instant) or last_hours", 'clock_change={"last_hours": 2}',
+CLOCK_CHANGE: FaultKind[Span] = FaultKind(
+    "clock_change", Span, "a JSON object of start (an instant) or last_hours", 'clock_change={"last_hours": 2}',
     "From start on the person's clock is an hour ahead of before.", per_call=False, lasting=True,
 )  # fmt: skip
 OUT_OF_RANGE: FaultKind[str] = FaultKind(
@@ -183,38 +171,19 @@ MAINTENANCE: FaultKind[bool] = FaultKind("maintenance", bool, _YES, "maintenance
 CLOUDFLARE: FaultKind[int] = FaultKind(
     "cloudflare", Literal[403, 429], "403 or 429", "cloudflare=403", "This status with a page.", CALLS,
 )  # fmt: skip
-RATE_LIMITED: FaultKind[str] = FaultKind(
-    "rate_limited", str, "the text of Retry-After, or nothing for none", "rate_limited=120", "429 with JSON.", CALLS,
-)  # fmt: skip
 CALLS_PER_MINUTE: FaultKind[int] = FaultKind(
     "calls_per_minute", Annotated[int, msgspec.Meta(ge=0)], "a whole number", "calls_per_minute=60",
     "429 for what an address sends beyond this within a minute.", CALLS,
 )  # fmt: skip
-SERVER_ERROR: FaultKind[int] = FaultKind(
-    "server_error", Annotated[int, msgspec.Meta(ge=500, le=599)], "a status from 500 to 599", "server_error=503",
-    "This status, a page.", CALLS,
-)  # fmt: skip
-CLIENT_ERROR: FaultKind[int] = FaultKind(
-    "client_error", Annotated[int, msgspec.Meta(ge=400, le=499)], "a status from 400 to 499", "client_error=400",
-    "This status, no body.", CALLS,
-)  # fmt: skip
-SLOW: FaultKind[float] = FaultKind(
-    "slow", Annotated[float, msgspec.Meta(ge=0, le=600)], "seconds from 0 to 600", "slow=35",
-    "Real seconds before the answer.", CALLS,
-)  # fmt: skip
-CUT_BODY: FaultKind[str] = FaultKind(
-    "cut_body", Literal["dropped", "short"], "dropped or short", "cut_body=dropped",
-    "Half the body: the connection is dropped, or the answer just ends.", CALLS,
-)  # fmt: skip
 GZIP: FaultKind[bool] = FaultKind(
     "gzip", bool, _YES, "gzip=true", "Compressed answers for who takes them.", CALLS,
 )  # fmt: skip
-HTML: FaultKind[bool] = FaultKind("html", bool, _YES, "html=true", "200 with a page instead of JSON.", CALLS)
+TROUBLES = troubles_at(CALLS)
 
 KINDS: tuple[FaultKind[Any], ...] = (
     LOGIN_REDIRECT, MOVED, WRONG_PASSWORD_WORD, LOCK_RULE, LOCKED, LOGIN_STEP, CONTINUE_GONE, LOGIN_BAN, TOKEN_LIFE_S,
     TOKENS_ENDED, MINIMUM_VERSION, REQUIRE_ACCOUNT_ID, REQUIRE_USER_AGENT, DATA_REDIRECT, TOKEN_REFUSED, TICKET,
     UNFOLLOWED, REINVITED, NULLS, ABSENT, LOGBOOK_ALARMS, UPLOAD_DELAY_MIN, PHONE_OFFLINE, SENSOR_CHANGE, REVISED,
     CLOCK_CHANGE, OUT_OF_RANGE, ARROW, MMOL_L, TIME_TEXT, FUTURE_TIME,
-    MAINTENANCE, CLOUDFLARE, RATE_LIMITED, CALLS_PER_MINUTE, SERVER_ERROR, CLIENT_ERROR, SLOW, CUT_BODY, GZIP, HTML,
+    MAINTENANCE, CLOUDFLARE, CALLS_PER_MINUTE, GZIP, *TROUBLES.kinds,
 )  # fmt: skip

@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evercgm.providers.libre.simulator import faults, records
-from evercgm.providers.libre.simulator.cloud import Cloud, cloud_of, json_response
+from evercgm.providers.libre.simulator.cloud import Cloud, cloud_of
 from evercgm.providers.libre.simulator.faults import Lock
 from evercgm.providers.libre.simulator.people import SHARDS, Account
 from evercgm.providers.libre.simulator.troubles import bearer_of, credentials_of, page
+from evercgm.simulator_kit.answers import json_response
 
 TOKEN_LIFE = timedelta(days=180)
 STEP_LIFE = timedelta(hours=1)

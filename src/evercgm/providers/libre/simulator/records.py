@@ -139,20 +139,19 @@ def connection(
         "glucoseItem": current,
         "glucoseAlarm": None,
         "patientDevice": device(patient, uploads),
-        "created": int((uploads.now - timedelta(days=90)).timestamp()),
+        "created": _whole_day_s(uploads.now - timedelta(days=90)),
     }
 
 
 def sensor(patient: Patient, uploads: Uploads, device_id: str = "") -> JsonObject:
     """The sensor that is worn now."""
-    first_at = ((uploads.changed_at or uploads.now) - WORN).replace(hour=0, minute=0, second=0, microsecond=0)
-    serial, activated = patient.serial, first_at
+    serial, activated_s = patient.serial, _whole_day_s((uploads.changed_at or uploads.now) - WORN)
     if uploads.has_changed and uploads.changed_at is not None:
-        serial, activated = f"{patient.serial[:-2]}2{patient.serial[-1]}", uploads.changed_at
+        serial, activated_s = f"{patient.serial[:-2]}2{patient.serial[-1]}", int(uploads.changed_at.timestamp())
     return {
         "deviceId": device_id,
         "sn": serial,
-        "a": int(activated.timestamp()),
+        "a": activated_s,
         "w": int(WARM_UP.total_seconds() // 60),
         "pt": SENSOR_TYPES[patient.sensor],
         "s": False,
@@ -176,7 +175,7 @@ def device(patient: Patient, uploads: Uploads) -> JsonObject:
         "ll": 65,
         "h": True,
         "hl": 250,
-        "u": int((uploads.now - timedelta(days=30)).timestamp()),
+        "u": _whole_day_s(uploads.now - timedelta(days=30)),
         "fixedLowAlarmValues": {"mgdl": 60, "mmoll": 3.3},
         "alarms": False,
         "fixedLowThreshold": 0,
@@ -246,6 +245,11 @@ def step(kind: str, ticket: Ticket, now: datetime) -> JsonObject:
         "user": {"accountType": "pat", "country": "DE", "uiLanguage": "de-DE"},
         "authTicket": ticket_of(ticket, now),
     }
+
+
+def _whole_day_s(at: datetime) -> int:
+    """Seconds since 1970 of the day's begin: two answers of a day are alike."""
+    return int(at.timestamp()) // 86_400 * 86_400
 
 
 def _value(style: Style, mg_dl: int) -> JsonObject:

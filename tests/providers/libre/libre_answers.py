@@ -1,6 +1,7 @@
 """LibreLinkUp's recorded answers, given by a server that notes what it was asked."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,18 @@ def case_of(name: str, title: str) -> Json:
     """One case of a fixture file."""
     (found,) = [case for case in load(name) if case["case"] == title]
     return dict(found)
+
+
+def places(value: Any) -> list[Callable[[Any], None]]:
+    """Ways of putting something else in one place of a JSON value."""
+    if isinstance(value, dict):
+        here = [lambda new, key=key: value.__setitem__(key, new) for key in value]
+    elif isinstance(value, list):
+        here = [lambda new, n=n: value.__setitem__(n, new) for n in range(len(value))]
+    else:
+        return []
+    inner = value.values() if isinstance(value, dict) else value
+    return here + [place for one in inner for place in places(one)]
 
 
 @dataclass
