@@ -4,4 +4,7 @@ from evercgm.provider_kit.contract import Provider
 from evercgm.providers.dexcom import PROVIDER as DEXCOM
 from evercgm.providers.dexcom_share import PROVIDER as DEXCOM_SHARE
 
-PROVIDERS: dict[str, Provider] = {way.route: way for way in (DEXCOM, DEXCOM_SHARE)}
+PROVIDERS: dict[str, Provider] = {
+    DEXCOM.route: DEXCOM,
+    DEXCOM_SHARE.route: DEXCOM_SHARE,
+}
