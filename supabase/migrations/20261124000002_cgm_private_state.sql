@@ -35,12 +35,13 @@ begin
         not null; person_id text not null; pkce_verifier text not null default ''''::text; provider text not null;
         region text not null; return_to text; sealed_access text not null default ''''::text; sealed_refresh text not
         null default ''''::text; state_hash bytea; token_expires_at timestamp with time zone; token_lifetime_s integer
-        not null default 3600; vendor_account text; oauth_attempts_person_id_fkey FOREIGN KEY (person_id) REFERENCES
-        public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; oauth_attempts_pkey PRIMARY KEY (id); CREATE INDEX
-        oauth_attempts_expires_at_idx ON cgm_private.oauth_attempts USING btree (expires_at); CREATE UNIQUE INDEX
-        oauth_attempts_handover_hash_key ON cgm_private.oauth_attempts USING btree (handover_hash); CREATE INDEX
-        oauth_attempts_person_id_idx ON cgm_private.oauth_attempts USING btree (person_id); CREATE UNIQUE INDEX
-        oauth_attempts_state_hash_key ON cgm_private.oauth_attempts USING btree (state_hash)'),
+        not null default 3600; unfinished boolean not null default false; vendor_account text;
+        oauth_attempts_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON
+        DELETE CASCADE; oauth_attempts_pkey PRIMARY KEY (id); CREATE INDEX oauth_attempts_expires_at_idx ON
+        cgm_private.oauth_attempts USING btree (expires_at); CREATE UNIQUE INDEX oauth_attempts_handover_hash_key ON
+        cgm_private.oauth_attempts USING btree (handover_hash); CREATE INDEX oauth_attempts_person_id_idx ON
+        cgm_private.oauth_attempts USING btree (person_id); CREATE UNIQUE INDEX oauth_attempts_state_hash_key ON
+        cgm_private.oauth_attempts USING btree (state_hash)'),
       ('cgm_private.person_settings',
        'label text not null default ''''::text; person_id text not null; target_high integer not null default 180;
         target_low integer not null default 70; time_zone text not null default ''UTC''::text; unit text not null

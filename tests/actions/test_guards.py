@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sync_world import World
 
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.actions.windows import hides_readings, none_readable
 from evercgm.core.reading import Batch, Reading, Rejected
 from evercgm.core.sync import Window
@@ -250,8 +251,10 @@ async def somebody_is_at_it(world: World, connection_id: str, job_id: int | None
     async with world.db.as_worker() as conn:
         run = await runs.open_run(conn, connection_id)
         assert run is not None
-        assert await runs.start(conn, run, job_id) == 1
-    return run
+        started = await runs.start(conn, run, job_id)
+    assert started is not None
+    assert started.starts == 1
+    return started
 
 
 def runs_of(world: World) -> list[tuple[Any, ...]]:

@@ -185,7 +185,7 @@ async def test_each_look_reads_by_an_index_and_no_more_than_it_needs(world: Worl
     place = {"provider": "dexcom", "region": "us", "counted_for": limits.COUNTED_FOR}
     looks: list[tuple[str, dict[str, Any], str]] = [
         (gauges.QUERIES["due"], {"most": gauges.MOST_DUE}, "sync_state_next_sync_at_idx"),
-        (gauges.QUERIES["oldest_jobs"], {"entrypoint": jobs.SYNC}, "pgqueuer_ep_ea_idx"),
+        (gauges.QUERIES["oldest_jobs"], {"entrypoints": jobs.KINDS}, "pgqueuer_ep_ea_idx"),
         (budgets.QUERIES["read_books"], place, "vendor_budgets_pkey"),
     ]
     with psycopg.connect(world.admin_dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as conn:

@@ -28,7 +28,7 @@ async def test_an_owner_sees_the_connection_in_words(
     assert [connection_id] == [item["id"] for item in found]
     assert {
         "id", "person_id", "provider", "region", "status", "reason", "message", "device_id", "connected_at",
-        "token_expires_at", "last_sync_at", "next_sync_at", "newest_reading_at", "freshness",
+        "token_expires_at", "last_sync_at", "next_sync_at", "newest_reading_at", "freshness", "routes",
     } == set(found[0])  # fmt: skip
     assert newest.strftime("%Y-%m-%dT%H:%M:%SZ") == found[0]["newest_reading_at"]
     assert tuple(found[0][name] for name in ("status", "region", "reason", "freshness")) == (
@@ -206,7 +206,10 @@ async def test_a_cookie_changes_nothing_without_our_origin(
 async def test_providers_tell_what_can_be_connected(client: httpx2.AsyncClient, ada: Owner) -> None:
     found = (await client.get(f"{BASE}/providers", headers=ada.bearer)).json()["providers"]
 
-    assert [(item["route"], item["official"]) for item in found] == [("dexcom", True)]
+    assert [(item["route"], item["official"], item["connect"]) for item in found] == [
+        ("dexcom", True, "consent"),
+        ("abbott", True, "import"),
+    ]
     assert {item["region"]: item["configured"] for item in found[0]["regions"]} == {"us": True, "eu": False}
 
 

@@ -10,7 +10,7 @@ from evercgm.core.counts import REFRESHES
 from evercgm.core.errors import CallsHeldBack, GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
 from evercgm.core.tokens import Secret, Tokens, is_due
 from evercgm.logs import get_logger
-from evercgm.provider_kit.oauth import utc_now
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections
 from evercgm.storage.connections import Loaded

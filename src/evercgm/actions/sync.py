@@ -4,20 +4,28 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import httpx2
 
-from evercgm.actions import ends, windows
+from evercgm.actions import endings, windows
 from evercgm.actions.access import Access, ConnectionGoneError
-from evercgm.actions.ends import Result
+from evercgm.actions.endings import RESTING, Result, RunTakenOverError
 from evercgm.actions.saving import save_batch
 from evercgm.actions.side_routes import SideRead, read_side_routes
 from evercgm.actions.watching import unwatched
 from evercgm.actions.windows import Marks, Plan, Step
 from evercgm.core import counts
 from evercgm.core.counts import Counts
-from evercgm.core.errors import CallsHeldBack, EvercgmError, ReconnectNeeded, SealBroken, VendorChanged, VendorTryLater
+from evercgm.core.errors import (
+    CallsHeldBack,
+    EvercgmError,
+    NewerVersion,
+    ReconnectNeeded,
+    SealBroken,
+    VendorChanged,
+    VendorTryLater,
+)
 from evercgm.core.limits import Urgency
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
@@ -25,7 +33,6 @@ from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
 from evercgm.provider_kit.metered import asked_by
-from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, runs
 from evercgm.storage.connections import Loaded
@@ -85,29 +92,39 @@ async def sync_connection(
     job_id: int | None = None,
     window: tuple[datetime | None, datetime | None] = (None, None),
     watch: Watch = unwatched,
-    clock: Clock = utc_now,
+    clock: Clock | None = None,
     others_wait: Callable[[], Awaitable[bool]] = nobody_waits,
 ) -> Result | None:
-    """Bring a connection up to date, or read the asked ``window`` (aware UTC) again. None where it is gone.
+    """Bring a connection up to date, or read the asked ``window`` (aware UTC) again. None: there was nothing to do.
 
-    What is old (history, what is read again) is left to a later sync where ``others_wait`` for a worker.
+    What is old (history, what is read again) is left to a later sync where ``others_wait`` for a worker. ``clock``:
+    the database's, if no other is given; those of our machines may differ by minutes.
 
     Vendor failures end in the connection's status and next time, never in an exception; what is raised
-    is a bug or the loss of the database.
+    is a bug, the loss of the database, or NewerVersion.
     """
     try:
-        begun = await _begin(db, connection_id, trigger, job_id, window)
+        begun = await _begin(db, vendors, connection_id, trigger, job_id, window)
     except SealBroken:
-        vendors.counts.add(counts.SYNCS, *counts.NOWHERE, "failed", "seal_broken")
-        return await ends.seal_broken(db, connection_id, clock())
+        return await endings.seal_broken(db, connection_id, vendors.counts)
     if begun is None or isinstance(begun, Result):
         return begun
     loaded, run = begun
     began = time.monotonic()
-    with asked_by(_urgency(run)):
-        result = await _run(db, vendors, loaded, run, watch, clock, others_wait)
-    ends.tell(vendors.counts, loaded, result, clock(), took_s=time.monotonic() - began)
+    clock = clock or _clock_since(loaded.read_at)
+    try:
+        with asked_by(_urgency(run)):
+            result = await _run(db, vendors, loaded, run, watch, clock, others_wait)
+    except RunTakenOverError:
+        result = endings.taken_over(loaded, run)
+    endings.tell(vendors.counts, loaded, result, clock(), took_s=time.monotonic() - began)
     return result
+
+
+def _clock_since(read_at: datetime) -> Clock:
+    """The database's clock, which stood at ``read_at`` just now."""
+    began = time.monotonic()
+    return lambda: read_at + timedelta(seconds=time.monotonic() - began)
 
 
 def _urgency(run: Run) -> Urgency:
@@ -118,13 +135,15 @@ def _urgency(run: Run) -> Urgency:
 
 async def _begin(
     db: Database,
+    vendors: Vendors,
     connection_id: str,
     trigger: Trigger,
     job_id: int | None,
     window: tuple[datetime | None, datetime | None],
 ) -> tuple[Loaded, Run] | Result | None:
-    """The connection, and the run that is now ours; a result where it is at rest; None: it is gone, or being synced.
+    """The connection, and the run that is now ours; a result where it is at rest.
 
+    None: it is gone, or being synced, or it was synced since this job was put into the queue and is not due any more.
     A command waits for a run that another process carries out, so that its own window is read after it.
     """
     for turns_left in reversed(range(int(LONGEST_WAIT_S / WAIT_S) + 1)):
@@ -132,27 +151,33 @@ async def _begin(
             loaded = await connections.load(conn, db.vault, connection_id)
             if loaded is None:
                 return None
-            if loaded.status in ends.RESTING and not (loaded.status == "expired" and loaded.has_side_routes):
-                return await ends.at_rest(conn, loaded)
+            if loaded.provider not in vendors.providers:
+                raise NewerVersion(f"a connection at {loaded.provider}, which this version does not know")
+            if loaded.status in RESTING and not (loaded.status == "expired" and loaded.has_side_routes):
+                return await endings.at_rest(conn, loaded)
+            is_due = loaded.due or loaded.side_due
+            if job_id is not None and not is_due and await runs.open_run(conn, loaded.id) is None:
+                return None
             run, new = await runs.open_or_make(
                 conn, loaded.id, loaded.person_id, trigger, window_from=window[0], window_to=window[1]
             )
             # One job a connection: a run of a job is that of a dead worker, one without a job is a command's.
             left_behind = job_id is not None and run.job_id is not None
             if new or not run.fresh or left_behind or (job_id is None and turns_left == 0):
-                return (loaded, run) if await _start(conn, run, job_id) else None
+                started = await _start(conn, run, job_id)
+                return (loaded, started) if started else None
         if job_id is not None:
             return None
         await asyncio.sleep(WAIT_S)
     return None
 
 
-async def _start(conn: Connection, run: Run, job_id: int | None) -> bool:
-    """Whether the run is under way now; False: it has ended meanwhile."""
-    starts = await runs.start(conn, run, job_id)
-    if starts > 1:
-        log.info("sync_resumed", connection_id=run.connection_id, run_id=run.id, starts=starts)
-    return starts > 0
+async def _start(conn: Connection, run: Run, job_id: int | None) -> Run | None:
+    """The run, under way by us from now on; None: it has ended meanwhile."""
+    started = await runs.start(conn, run, job_id)
+    if started is not None and started.starts > 1:
+        log.info("sync_resumed", connection_id=run.connection_id, run_id=run.id, starts=started.starts)
+    return started
 
 
 async def _run(
@@ -170,44 +195,47 @@ async def _run(
         if loaded.has_side_routes:
             at_once = run.trigger != "schedule" or not loaded.has_own_login
             side = await read_side_routes(db, vendors, loaded, clock, at_once=at_once)
+            await _count_side(db, run, side)
         if not _reads_its_own(loaded, run):
-            return await _side_alone(db, vendors, loaded, run, side, clock)
+            return await _side_alone(db, vendors, loaded, run, side, clock())
         provider = vendors.providers[loaded.provider]
         access = Access(db, vendors, provider.route, loaded, clock)
         app, http = vendors.app(provider.route, loaded.region), vendors.client(provider.route, loaded.region)
         shared = _Sync(db, provider, app, http, access, run, clock, others_wait, vendors)
         saved = await _read_all(shared, watch)
     except ConnectionGoneError:
-        return await ends.cancelled(db, run)
+        return await endings.cancelled(db, run)
     except EvercgmError as failure:
         refreshing = access is not None and access.refresh_failed and not isinstance(failure, CallsHeldBack)
-        return await ends.failed(db, access.loaded if access else loaded, run, failure, clock(), refreshing=refreshing)
-    if side.count:
-        async with db.as_worker() as conn:
-            await runs.count(conn, run, side.saved)
-    return await ends.succeeded(db, access.loaded, provider, run, add(side.saved, saved), clock(), side)
+        latest = access.loaded if access else loaded
+        return await endings.failed(db, latest, run, failure, clock(), refreshing=refreshing)
+    return await endings.succeeded(db, access.loaded, provider, run, add(side.saved, saved), clock(), side)
+
+
+async def _count_side(db: Database, run: Run, side: SideRead) -> None:
+    async with db.as_worker() as conn:
+        if not await runs.count(conn, run, side.saved):
+            raise RunTakenOverError(run.id)
 
 
 def _reads_its_own(loaded: Loaded, run: Run) -> bool:
     """Not before its time because another way's has come, and not while it waits for a sign-in."""
     if loaded.status == "expired" or not loaded.has_own_login:
         return False
-    return loaded.own_due or run.trigger != "schedule" or not loaded.has_side_routes
+    return loaded.due or run.trigger != "schedule" or not loaded.has_side_routes
 
 
 async def _side_alone(
-    db: Database, vendors: Vendors, loaded: Loaded, run: Run, side: SideRead, clock: Clock, /
+    db: Database, vendors: Vendors, loaded: Loaded, run: Run, side: SideRead, now: datetime
 ) -> Result:
     """Where other ways are all there is, their trouble is the connection's."""
     if loaded.has_own_login:
-        return await ends.side_done(db, loaded, run, side)
+        return await endings.side_done(db, loaded, run, side)
     if side.failure is not None:
         raise side.failure
     if side.next_at is None:
-        raise ReconnectNeeded("no_tokens")
-    async with db.as_worker() as conn:
-        await runs.count(conn, run, side.saved)
-    return await ends.succeeded(db, loaded, vendors.providers[loaded.provider], run, side.saved, clock(), side)
+        raise ReconnectNeeded(loaded.reason or "no_tokens")
+    return await endings.succeeded(db, loaded, vendors.providers[loaded.provider], run, side.saved, now, side)
 
 
 async def _read_all(sync: _Sync, watch: Watch) -> Saved:
@@ -299,7 +327,8 @@ async def _store(sync: _Sync, plan: Plan, step: Step, batch: Batch, marks: Marks
         )
         if not still_there:
             raise ConnectionGoneError(loaded.id)
-        await runs.count(conn, sync.run, saved)
+        if not await runs.count(conn, sync.run, saved):
+            raise RunTakenOverError(sync.run.id)
     sync.counts.add(counts.READINGS, loaded.provider, loaded.region, by=saved.inserted + saved.updated)
     sync.counts.add(counts.REJECTED, loaded.provider, loaded.region, by=saved.rejected)
     return saved, known

@@ -77,6 +77,12 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.VendorError, 503, "vendor_unavailable", "The vendor's cloud does not answer as it should. Try again."),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
     (errors.ReconnectNeeded, 409, "reconnect_needed", MESSAGES["reconnect_needed"]),
+    (
+        errors.NewerVersion,
+        503,
+        "newer_version",
+        "A newer version of this service made this. Try again in a few minutes.",
+    ),
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
     (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )

@@ -25,6 +25,10 @@ from evercgm.providers.dexcom_share.simulator.app import PREFIX as SHARE_PREFIX
 from evercgm.providers.dexcom_share.simulator.app import create_app as create_share
 from evercgm.providers.dexcom_share.simulator.cloud import ACCOUNTS as SHARE_ACCOUNTS
 from evercgm.providers.dexcom_share.simulator.faults import KINDS as SHARE_FAULTS
+from evercgm.providers.libre.simulator.app import PREFIX as LIBRE_PREFIX
+from evercgm.providers.libre.simulator.app import create_app as create_libre
+from evercgm.providers.libre.simulator.faults import KINDS as LIBRE_FAULTS
+from evercgm.providers.libre.simulator.people import DEMO_ACCOUNTS as LIBRE_ACCOUNTS
 from evercgm.simulator_kit.answers import ConnectionCut
 from evercgm.simulator_kit.faults import FaultError, FaultKind, read_text
 from evercgm.simulator_kit.trace import TraceError
@@ -118,6 +122,28 @@ def simulate_dexcom_share(
 
     people: list[Person] = [(account.username, account.password, account.label) for account in SHARE_ACCOUNTS]
     _run("Dexcom Share", make, data_dir, (host, port), SHARE_PREFIX, people, as_json)
+
+
+@simulate_app.command("libre", epilog=_fault_list(LIBRE_FAULTS))
+def simulate_libre(
+    port: Port = 8403,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/libre"),
+    trace: TraceFile = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
+) -> None:
+    """LibreLinkUp, the follower service of FreeStyle Libre: sign-in, connections, graph, logbook."""
+    faults = _read_faults(LIBRE_FAULTS, fault)
+
+    def make() -> Starlette:
+        app = create_libre(data_dir, trace=trace)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in LIBRE_ACCOUNTS]
+    _run("LibreLinkUp", make, data_dir, (host, port), LIBRE_PREFIX, people, as_json)
 
 
 def _run(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from evercgm.actions.ends import Result
+from evercgm.actions.endings import Result
 from evercgm.actions.sync import Progress as Step
 from evercgm.actions.sync import sync_connection
 from evercgm.cli.progress_bar import progress_bar

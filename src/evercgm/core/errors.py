@@ -16,6 +16,7 @@ EvercgmError
 ├── SyncTooSoon                  a manual sync within the minute
 ├── TooOften                     an owner's deed that was done too often within the hour
 ├── BadInput                     a field of a request is wrong
+├── NewerVersion                 made by a newer version of us, and left to those who know it
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
 """
@@ -165,6 +166,10 @@ class BadInput(EvercgmError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class NewerVersion(EvercgmError):
+    """A job or a connection of a kind that this version does not know; workers of another one are there for it."""
 
 
 class SealBroken(EvercgmError):

@@ -17,6 +17,7 @@ import msgspec
 
 from evercgm.core.errors import VendorChanged, VendorDenied, VendorRateLimited, VendorTryLater
 from evercgm.logs import get_logger
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.metered import Meter
 from evercgm.settings import is_loopback
 
@@ -194,7 +195,7 @@ def retry_after_s(text: str | None, now: datetime | None = None) -> int | None:
     try:
         until = parsedate_to_datetime(text)
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
-        wait_s = (until - (now or datetime.now(UTC))).total_seconds()
+        wait_s = (until - (now or utc_now())).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return int(min(max(wait_s, 0), LONGEST_RETRY_AFTER_S))

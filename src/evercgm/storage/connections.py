@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -27,8 +27,9 @@ SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 class Loaded:
     """A connection as one sync needs it. Times aware UTC; ``generation`` counts token pairs.
 
-    ``connected_at``: the last consent; another one means that this sync's plan no longer holds. ``own_due``: its time
-    has come, by the database's clock; else it is another way's time.
+    ``connected_at``: the last consent; another one means that this sync's plan no longer holds. ``due``: its time has
+    come and its vendor is not paused, ``side_due``: another way's has; ``read_at``: when it was read, by the database's
+    clock.
     """
 
     id: str
@@ -52,8 +53,10 @@ class Loaded:
     refreshing: bool
     connected_at: datetime | None
     quiet: int
-    own_due: bool
+    due: bool
+    side_due: bool
     has_side_routes: bool
+    read_at: datetime = field(compare=False)
 
     @property
     def has_own_login(self) -> bool:
@@ -117,8 +120,10 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         refreshing=bool(row["refreshing"]),
         connected_at=row["connected_at"],
         quiet=row["quiet_count"],
-        own_due=bool(row["own_due"]),
+        due=row["due"],
+        side_due=row["side_due"],
         has_side_routes=row["has_side_routes"],
+        read_at=row["read_at"],
     )
 
 
@@ -354,9 +359,9 @@ async def delete(conn: Connection, connection_id: str, person_id: str) -> int | 
     return int(counted["readings"]) if counted and gone else None
 
 
-async def note_seal_broken(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:
+async def note_seal_broken(conn: Connection, connection_id: str, again_in: timedelta) -> None:
     """The stored tokens do not open with any key that we have."""
-    values = {"id": connection_id, "next_sync_at": next_sync_at, "message": message_for("seal_broken")}
+    values = {"id": connection_id, "again_in": again_in, "message": message_for("seal_broken")}
     await lock(conn, connection_id)
     await conn.execute(QUERIES["note_seal_broken"], values)
 

@@ -83,14 +83,20 @@ update public.cgm_connections set sync_cursor = null where id = %(id)s
 select c.id from public.cgm_connections c where c.id = %(id)s for update
 
 -- name: load_for_sync
--- All that one sync needs to know, tokens included (still sealed).
+-- All that one sync needs to know, tokens included (still sealed). due: by itself, as of query "due".
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
        s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at, s.quiet_count,
        s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
-       s.refresh_until > now() as refreshing, s.next_sync_at <= now() as own_due,
-       exists (select from cgm_private.routes r where r.connection_id = c.id) as has_side_routes
+       s.refresh_until > now() as refreshing,
+       coalesce(s.next_sync_at <= now(), false) and not exists (
+         select from cgm_private.provider_pauses p
+         where p.provider = c.provider::text and p.region = s.region and p.until > now() and not p.over
+       ) as due,
+       exists (select from cgm_private.routes r where r.connection_id = c.id) as has_side_routes,
+       exists (select from cgm_private.routes r where r.connection_id = c.id and r.next_sync_at <= now()) as side_due,
+       clock_timestamp() as read_at
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s
@@ -228,27 +234,46 @@ where c.id = state.connection_id
   and c.refresh_token = ''
 
 -- name: due
--- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
+-- Connections with a run that somebody asked for, then those whose time has come; longest overdue first. Where the
+-- vendor is paused nothing is due by itself, and once the pause has ended only the first is: its call is the probe.
+with held as (
+  select p.provider, p.region, p.until > now() as paused
+  from cgm_private.provider_pauses p
+  where not p.over
+),
+ready as (
+  select s.connection_id, s.next_sync_at, h.provider, h.region
+  from cgm_private.sync_state s
+  join public.cgm_connections c on c.id = s.connection_id
+  left join held h on h.provider = c.provider::text and h.region = s.region
+  where s.next_sync_at <= now()
+    and c.status in ('connected', 'error')
+    and h.paused is not true
+)
 select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
   select r.connection_id, '-infinity'::timestamptz as due_at
   from cgm_private.sync_runs r
+  join public.cgm_connections c on c.id = r.connection_id
   where r.state = 'queued'
+    and c.status in ('connected', 'error')
   union all
-  select s.connection_id, s.next_sync_at
-  from cgm_private.sync_state s
-  where s.next_sync_at <= now()
+  select ready.connection_id, ready.next_sync_at from ready where ready.provider is null
   union all
-  -- Another way in goes on where the connection's own waits for a sign-in.
+  (
+    select distinct on (ready.provider, ready.region) ready.connection_id, ready.next_sync_at
+    from ready
+    where ready.provider is not null
+    order by ready.provider, ready.region, ready.next_sync_at
+  )
+  union all
+  -- Another way in goes on where the connection's own waits for a sign-in, or for its vendor.
   select r.connection_id, r.next_sync_at
   from cgm_private.routes r
+  join public.cgm_connections c on c.id = r.connection_id
   where r.next_sync_at <= now()
+    and c.status <> 'disconnected'
 ) d
-join public.cgm_connections c on c.id = d.connection_id
-where c.status in ('connected', 'error')
-   or c.status = 'expired' and exists (
-        select from cgm_private.routes r where r.connection_id = c.id and r.next_sync_at <= now()
-      )
 group by d.connection_id
 order by min(d.due_at)
 limit %(most)s
@@ -279,7 +304,7 @@ returning id
 -- A connection at rest stays at rest.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
+  set next_sync_at = now() + %(again_in)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
   where connection_id = %(id)s
     and exists (
       select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
