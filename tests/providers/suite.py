@@ -54,14 +54,16 @@ TROUBLES: dict[str, str] = {
 class Adapter(Protocol):
     """The file ``tests/providers/<route>/in_suite.py``.
 
-    REGION: of the record. PREFIX: where the simulator stands on its server. ACCOUNT: whose ``truth`` the control path
-    tells. TROUBLES: orders to the control path by name; several where one name has several forms. CANNOT: the rest,
+    REGION: of the record. PREFIX: where the simulator stands on its server. TRUTH: where its control path tells what
+    was measured. SHOWN_AFTER: at most so long after that it is among the readings (a live value may come before).
+    TROUBLES: orders to the control path by name; several where one name has several forms. CANNOT: the rest,
     with the reason.
     """
 
     REGION: str
     PREFIX: str
-    ACCOUNT: str
+    TRUTH: str
+    SHOWN_AFTER: timedelta
     TROUBLES: Mapping[str, Sequence[Order]]
     CANNOT: Mapping[str, str]
 
@@ -125,8 +127,8 @@ class World:
 
     async def truth(self) -> dict[datetime, int]:
         """What the sensor has measured up to now, by whole seconds."""
-        rows = (await self.control.get(f"/accounts/{self.adapter.ACCOUNT}/truth")).json()
-        return {_whole_seconds(row["systemTime"]): row["value"] for row in rows}
+        rows = (await self.control.get(self.adapter.TRUTH)).json()
+        return {_whole_seconds(row.get("at") or row["systemTime"]): row["value"] for row in rows}
 
 
 def _whole_seconds(text: str) -> datetime:

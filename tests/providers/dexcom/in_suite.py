@@ -1,7 +1,7 @@
 """Dexcom's official API in the shared suite."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,6 +19,8 @@ from evercgm.providers.dexcom.simulator.state import Client
 __all__ = ["PREFIX"]
 REGION = "us"
 ACCOUNT = "User7"
+TRUTH = f"/accounts/{ACCOUNT}/truth"
+SHOWN_AFTER = timedelta(0)
 CALLBACK = "https://app.test/callback"
 CLIENT = Client("client-1", "key-1", (CALLBACK,))
 VERIFIER = "a-verifier-of-forty-three-characters-or-more"

@@ -1,7 +1,7 @@
 """Dexcom Share in the shared suite."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -16,7 +16,8 @@ from evercgm.providers.dexcom_share.simulator.cloud import ACCOUNTS
 __all__ = ["PREFIX"]
 REGION = "us"
 WHO = ACCOUNTS[0]
-ACCOUNT = WHO.username
+TRUTH = f"/accounts/{WHO.username}/truth"
+SHOWN_AFTER = timedelta(0)
 READ, AUTHENTICATE, LOG_IN = (
     "ReadPublisherLatestGlucoseValues", "AuthenticatePublisherAccount", "LoginPublisherAccountById",
 )  # fmt: skip
