@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
-from carelink_world import LOGIN, CareLink, values
+from carelink_world import LOGIN, VERIFIER, CareLink, values
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
