@@ -166,7 +166,8 @@ def _paste_of(provider: Provider) -> Paste:
 
 def _state_of(pasted: Secret) -> str | None:
     """The state in a pasted address; None: it is no address, or names none."""
-    text = pasted.reveal().strip()
+    # As somebody copied it out of a tool: in quotes, in brackets.
+    text = pasted.reveal().strip().strip("\"'<>")
     if text.startswith(("{", "[")):
         return None
     try:

@@ -29,6 +29,10 @@ from evercgm.providers.libre.simulator.app import PREFIX as LIBRE_PREFIX
 from evercgm.providers.libre.simulator.app import create_app as create_libre
 from evercgm.providers.libre.simulator.faults import KINDS as LIBRE_FAULTS
 from evercgm.providers.libre.simulator.people import DEMO_ACCOUNTS as LIBRE_ACCOUNTS
+from evercgm.providers.medtronic.simulator.app import PREFIX as MEDTRONIC_PREFIX
+from evercgm.providers.medtronic.simulator.app import create_app as create_medtronic
+from evercgm.providers.medtronic.simulator.cloud import ACCOUNTS as CARELINK_ACCOUNTS
+from evercgm.providers.medtronic.simulator.faults import KINDS as CARELINK_FAULTS
 from evercgm.simulator_kit.answers import ConnectionCut
 from evercgm.simulator_kit.faults import FaultError, FaultKind, read_text
 from evercgm.simulator_kit.trace import TraceError
@@ -145,6 +149,28 @@ def simulate_libre(
 
     people: list[Person] = [(account.username, account.password, account.label) for account in LIBRE_ACCOUNTS]
     _run("LibreLinkUp", make, data_dir, (host, port), LIBRE_PREFIX, people, as_json)
+
+
+@simulate_app.command("medtronic", epilog=_fault_list(CARELINK_FAULTS))
+def simulate_medtronic(
+    port: Port = 8404,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/medtronic"),
+    trace: TraceFile = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
+) -> None:
+    """Medtronic's CareLink as its CarePartner app sees it: discovery, login, the last 24 hours."""
+    faults = _read_faults(CARELINK_FAULTS, fault)
+
+    def make() -> Starlette:
+        app = create_medtronic(data_dir, trace=trace)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in CARELINK_ACCOUNTS]
+    _run("CareLink", make, data_dir, (host, port), MEDTRONIC_PREFIX, people, as_json)
 
 
 def _run(
