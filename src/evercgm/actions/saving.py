@@ -1,5 +1,7 @@
 """Saves what one answer held, by the ranks of the ways that lead to the same readings."""
 
+from dataclasses import replace
+
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.provider_kit.contract import Provider
@@ -31,7 +33,9 @@ async def save_batch(
     if not batch.live:
         return saved
     present = Owner(person_id, connection_id, live + account, greater=(history, live), slot=slot, shares=True)
-    return add(saved, await readings.save(conn, present, Batch(batch.live, (), batch.account_id)))
+    both = add(saved, await readings.save(conn, present, Batch(batch.live, (), batch.account_id)))
+    # All that was refused is told by the first of the two.
+    return replace(both, doubtful=saved.doubtful)
 
 
 def _side_streams(vendors: Vendors, provider: Provider) -> tuple[str, ...]:

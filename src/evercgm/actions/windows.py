@@ -153,7 +153,7 @@ def is_complete(loaded: Loaded) -> bool:
 
 def is_empty(batch: Batch) -> bool:
     """Whether an answer holds nothing at all."""
-    return not batch.readings and not batch.rejected
+    return not batch.readings and not batch.live and not batch.rejected
 
 
 def hides_readings(window: Window, batch: Batch, survey: Survey | None) -> bool:
