@@ -47,10 +47,9 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """By place in the batch: the stored reading's id; whose record key was known; where nothing is to be written."""
+    """By place in the batch: the stored reading's id; where nothing is to be written."""
 
     ids: dict[int, str]
-    known: set[int]
     settled: set[int]
 
 
@@ -90,7 +89,7 @@ async def save(conn: Connection, owner: Owner, batch: Batch, window: Window | No
         _complete(sent[n], readings[n], ids[n], n in new)
     inserted = await _store(conn, owner, [sent[n] for n in open_places])
     await _relink(conn, owner, [ids[n] for n in open_places if n in found.ids])
-    updated = await _correct(conn, owner, readings, ids, [n for n in open_places if n in found.known])
+    updated = await _correct(conn, owner, readings, ids, [n for n in open_places if n in found.ids])
     return Saved(
         fetched=len(batch.readings) + len(batch.rejected),
         inserted=inserted,
@@ -147,11 +146,7 @@ async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: di
         QUERIES["match"], {"person_id": owner.person_id, "stream": owner.stream, "records": records, **absences}
     )
     rows = await cursor.fetchall()
-    return _Matches(
-        {row["n"]: row["reading_id"] for row in rows},
-        {row["n"] for row in rows if row["known"]},
-        {row["n"] for row in rows if row["settled"]},
-    )
+    return _Matches({row["n"]: row["reading_id"] for row in rows}, {row["n"] for row in rows if row["settled"]})
 
 
 def _assign_ids(owner: Owner, readings: list[Reading], matched: dict[int, str]) -> tuple[list[str], set[int]]:
@@ -210,17 +205,18 @@ async def _relink(conn: Connection, owner: Owner, ids: list[str]) -> None:
         )
 
 
-async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: list[int]) -> int:
-    # Only the record that made a reading's id may correct it: copies with another value would flip it for ever.
-    make_id = ids_in(owner.person_id, owner.stream)
-    places = [n for n in known if ids[n][14:] == make_id(readings[n])[14:]]
+async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], places: list[int]) -> int:
     if not places:
         return 0
+    make_id = ids_in(owner.person_id, owner.stream)
     cursor = await conn.execute(
         QUERIES["correct_readings"],
         {
             "person_id": owner.person_id,
+            "stream": owner.stream,
             "ids": [ids[n] for n in places],
+            "keys": [readings[n].record_key for n in places],
+            "own": [ids[n][14:] == make_id(readings[n])[14:] for n in places],
             "vals": [float(readings[n].glucose_mg_dl) for n in places],
             "measured": [readings[n].measured_at for n in places],
         },
