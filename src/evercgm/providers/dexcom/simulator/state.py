@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from evercgm.simulator_kit.trace import anchor_for
 
 CODE_LIFE = timedelta(seconds=60)
 HOME_REGION = "us"
+# Clients read the same weeks over and over.
+REMEMBERED_IDS = 500_000
 # Dexcom v3, "authentication": a refresh token lives at most one year.
 REFRESH_LIFE = timedelta(days=365)
 
@@ -72,6 +75,8 @@ class State:
         # Starlette runs async routes on one thread; tests may open the app on another than they made it.
         self._db = sqlite3.connect(data_dir / "dexcom-simulator.sqlite3", check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
+        # Outlives a kill of the process, though not of the machine: a disk's pace is none of a simulator's business.
+        self._db.execute("pragma synchronous = normal")
         self._db.executescript(SCHEMA)
         if not self._rows("select 1 from pragma_table_info('codes') where name = 'challenge'", ()):
             # A directory of before; its codes were given without a challenge.
@@ -79,6 +84,7 @@ class State:
         anchor = self._fact("anchor", anchor_for(now).isoformat())
         self.anchor = datetime.fromisoformat(anchor).astimezone(UTC)
         self._salt = bytes.fromhex(self._fact("salt", secrets.token_hex(32)))
+        self.record_id = lru_cache(REMEMBERED_IDS)(self._record_id)
 
     def close(self) -> None:
         """Release the file."""
@@ -88,6 +94,11 @@ class State:
         """64 hex digits, stable for these parts in this data directory, telling nothing about them."""
         text = "\x1f".join(str(part) for part in parts)
         return hmac.digest(self._salt, text.encode(), hashlib.sha256).hex()
+
+    def _record_id(self, kind: str, client_id: str, username: str, measured_at: datetime) -> str:
+        """A recordId: the same for this record of this account and client for ever."""
+        seed = self.hashed(kind, client_id, username, int(measured_at.timestamp()))
+        return str(uuid.UUID(seed[:32], version=5))
 
     def register(self, clients: Sequence[Client]) -> None:
         """Add clients and redirect URIs; those of earlier starts stay, a secret is replaced."""
