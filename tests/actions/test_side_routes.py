@@ -39,8 +39,10 @@ async def test_share_shows_the_last_hour_at_once_and_the_official_way_doubles_no
     assert by_way["dexcom_share"][0] == by_way["dexcom_share"][1] >= 250
     assert sum(records for records, _ in by_way.values()) > len(stored)
     world.cloud.state.cloud.set_fault("delay_hours", 0)
+    truth = await world.truth()
     await world.sync(connection_id)
-    assert [row for row in ways.stored() if row[0] <= (await world.truth())[-1][0]] == await world.truth()
+    # A new one may have come since.
+    assert [row for row in ways.stored() if row[0] <= truth[-1][0]] == truth
 
 
 @pytest.mark.parametrize("shares_value", [3, 0], ids=["Share says another value", "Share says the same"])
@@ -57,9 +59,9 @@ async def test_the_official_value_wins_when_it_comes_whatever_the_order(ways: Tw
 
     assert len(only_share) > 250
     truth = await world.truth()
-    assert ways.stored() == truth
+    assert ways.stored()[: len(truth)] == truth
     await world.sync(connection_id)
-    assert ways.stored() == truth
+    assert ways.stored()[: len(truth)] == truth
     kept = world.sql("select count(*) from public.glucose_readings where id = any(%s)", ids_of(ways, only_share))
     assert kept[0][0] == len(only_share)
 
