@@ -27,6 +27,7 @@ from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator.app import create_app
 from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Account
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.simulator_kit.answers import ConnectionCut
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.runs import Trigger
 from evercgm.storage.vault import Vault
@@ -59,7 +60,11 @@ class Weather:
             await self.cloud(scope, receive, _nowhere)
             raise httpx2.ReadError("the line is cut")
         if path not in self.answers:
-            await self.cloud(scope, receive, send)
+            try:
+                await self.cloud(scope, receive, send)
+            except ConnectionCut:
+                # In this process a cut connection is an exception of the cloud; over HTTP the client sees this one.
+                raise httpx2.RemoteProtocolError("the peer closed the connection") from None
             return
         status, body = self.answers[path]
         await send({"type": "http.response.start", "status": status, "headers": []})

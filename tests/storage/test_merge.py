@@ -253,6 +253,35 @@ async def test_an_answer_that_cannot_all_be_read_says_nothing_of_what_it_lacks(d
     assert await absent(db) == []
 
 
+def named(key: str, value: int) -> Reading:
+    """One measurement of one transmitter, as the vendor calls it."""
+    return reading(0, value, key, transmitter_hash=b"t" * 32, transmitter_ticks=77)
+
+
+@pytest.mark.parametrize("between", [100, 117])
+async def test_under_its_new_name_alone_a_reading_is_corrected_as_under_the_old(db: Database, between: int) -> None:
+    await show(db, named("old", 100))
+    before = await stored(db)
+
+    await show(db, named("new", between))
+    assert await stored(db) == [(before[0][0], between)]
+    await show(db, named("new", 117))
+
+    assert await stored(db) == [(before[0][0], 117)]
+
+
+async def test_while_the_first_name_is_shown_its_value_counts(db: Database) -> None:
+    await show(db, named("old", 100))
+    before = await stored(db)
+
+    await show(db, named("old", 100), named("new", 117))
+    assert await stored(db) == before
+    await show(db, named("new", 117))
+    await show(db, named("old", 100), named("new", 117))
+
+    assert await stored(db) == before
+
+
 async def test_a_record_under_a_new_name_is_the_same_reading_and_the_old_name_is_absent(db: Database) -> None:
     first = reading(0, 100, "old", transmitter_hash=b"t" * 32, transmitter_ticks=77)
     await show(db, first)

@@ -13,6 +13,7 @@ from evercgm.cli.doctor import doctor
 from evercgm.cli.erase import erase
 from evercgm.cli.failures import tell
 from evercgm.cli.keys import keys_app
+from evercgm.cli.new_provider import new_provider
 from evercgm.cli.person import person_app, sign_in
 from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
@@ -34,6 +35,7 @@ app.command()(adopt)
 app.command()(erase)
 app.command()(doctor)
 app.command("sign-in")(sign_in)
+app.command("new-provider")(new_provider)
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(person_app, name="person")

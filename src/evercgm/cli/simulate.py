@@ -5,7 +5,8 @@ import logging
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,8 @@ import msgspec
 import typer
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evercgm.providers.dexcom.simulator.app import PREFIX as DEXCOM_PREFIX
 from evercgm.providers.dexcom.simulator.app import create_app as create_dexcom
@@ -173,9 +176,68 @@ def simulate_medtronic(
     _run("CareLink", make, data_dir, (host, port), MEDTRONIC_PREFIX, people, as_json)
 
 
+@simulate_app.command("all")
+def simulate_all(
+    port: Port = 8401,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators"),
+    trace: TraceFile = None,
+    expires_in: Annotated[int, typer.Option(min=1, max=86_400, help="Life of Dexcom's access tokens in s.")] = 7200,
+    client_id: Annotated[str, typer.Option(help="Dexcom's registered application.")] = DEMO_CLIENT_ID,
+    client_secret: Annotated[str, typer.Option(envvar="SIMULATOR_CLIENT_SECRET", help="Its secret.")] = DEMO_CLIENT_KEY,
+    redirect_uri: Annotated[list[str] | None, typer.Option(help="Registered callback; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """All of them on one port, each below its own path; Dexcom's two ways show the same glucose."""
+    client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
+
+    def make() -> Clouds:
+        settings = Settings(expires_in=expires_in)
+        dexcom = create_dexcom(data_dir / "dexcom", clients=[client], trace=trace, settings=settings)
+        anchor = dexcom.state.cloud.state.anchor
+        return Clouds(
+            {
+                DEXCOM_PREFIX: dexcom,
+                SHARE_PREFIX: create_share(data_dir / "dexcom-share", trace=trace, anchor=anchor),
+                LIBRE_PREFIX: create_libre(data_dir / "libre", trace=trace),
+                MEDTRONIC_PREFIX: create_medtronic(data_dir / "medtronic", trace=trace),
+            }
+        )
+
+    people: list[Person] = [
+        *((account.username, account.password, f"Dexcom Share: {account.label}") for account in SHARE_ACCOUNTS),
+        *((account.username, account.password, f"LibreLinkUp: {account.label}") for account in LIBRE_ACCOUNTS),
+        *((account.username, account.password, f"CareLink: {account.label}") for account in CARELINK_ACCOUNTS),
+    ]
+    _run("vendor clouds", make, data_dir, (host, port), "", people, as_json)
+
+
+class Clouds:
+    """Several clouds on one port, each below its prefix."""
+
+    def __init__(self, clouds: Mapping[str, Starlette]) -> None:
+        self._clouds = clouds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        cloud = self._clouds.get("/" + str(scope["path"]).split("/", 2)[1])
+        await (cloud or PlainTextResponse("no such cloud", 404))(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as opened:
+            await receive()
+            for cloud in self._clouds.values():
+                await opened.enter_async_context(cloud.router.lifespan_context(cloud))
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
 def _run(
     title: str,
-    make: Callable[[], Starlette],
+    make: Callable[[], ASGIApp],
     data_dir: Path,
     address: tuple[str, int],
     prefix: str,
@@ -242,7 +304,7 @@ def _announce(title: str, url: str, people: Sequence[Person], as_json: bool) -> 
     typer.echo(f"Statistics at {url}/control/stats\nStop with Ctrl+C.")
 
 
-def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:
+def _serve(app: ASGIApp, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Until SIGTERM or SIGINT. No access log: it would hold codes and states."""
     # uvicorn raises the signal again when it is done; without these the exit code would tell of a crash.
     signal.signal(signal.SIGTERM, _leave)

@@ -6,4 +6,12 @@ from evercgm.providers.dexcom_share import PROVIDER as DEXCOM_SHARE
 from evercgm.providers.libre import PROVIDER as LIBRE
 from evercgm.providers.medtronic import PROVIDER as MEDTRONIC
 
-PROVIDERS: dict[str, Provider] = {way.route: way for way in (DEXCOM, DEXCOM_SHARE, LIBRE, MEDTRONIC)}
+PROVIDERS: dict[str, Provider] = {
+    way.route: way
+    for way in (
+        DEXCOM,
+        DEXCOM_SHARE,
+        LIBRE,
+        MEDTRONIC,
+    )
+}

@@ -68,13 +68,12 @@ def add(before: Saved, saved: Saved) -> Saved:
 
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """By place in the batch: the stored reading's id; whose record key was known; where nothing is to be written.
+    """By place in the batch: the stored reading's id; where nothing is to be written.
 
     ``leads``: where the reading was made by a lesser way, whose value gives way to this one.
     """
 
     ids: dict[int, str]
-    known: set[int]
     settled: set[int]
     leads: set[int]
 
@@ -179,7 +178,6 @@ async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: di
     rows = await cursor.fetchall()
     return _Matches(
         {row["n"]: row["reading_id"] for row in rows},
-        {row["n"] for row in rows if row["known"]},
         {row["n"] for row in rows if row["settled"]},
         {row["n"] for row in rows if row["first"] and _made_by_lesser(owner, row["reading_id"], row["makers"] or [])},
     )
@@ -252,18 +250,21 @@ async def _relink(conn: Connection, owner: Owner, ids: list[str]) -> None:
 async def _correct(
     conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], open_places: list[int], found: _Matches
 ) -> int:
-    # Only the record that made a reading's id may correct it: copies with another value would flip it for ever. Where
-    # a lesser way made it, the first of this way's.
+    # The record that made a reading's id may correct it; where a lesser way made it, the first of this way's. Another
+    # one may where none is shown beside it any more, but never what a greater way says.
     make_id = ids_in(owner.person_id, owner.stream)
-    own = {n for n in open_places if n in found.known and ids[n][14:] == make_id(readings[n])[14:]}
-    places = [n for n in open_places if n in own or n in found.leads]
+    own = {n for n in open_places if n in found.leads or ids[n][14:] == make_id(readings[n])[14:]}
+    places = [n for n in open_places if n in found.ids and (n in own or not owner.greater)]
     if not places:
         return 0
     cursor = await conn.execute(
         QUERIES["correct_readings"],
         {
             "person_id": owner.person_id,
+            "stream": owner.stream,
             "ids": [ids[n] for n in places],
+            "keys": [readings[n].record_key for n in places],
+            "own": [n in own for n in places],
             "vals": [float(readings[n].glucose_mg_dl) for n in places],
             "measured": [readings[n].measured_at for n in places],
         },

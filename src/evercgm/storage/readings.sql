@@ -40,7 +40,6 @@ with incoming as materialized (
     and d.record_key = any(array(select g.record_key from gone g))
 ), found as materialized (
   select i.n,
-         known.reading_id is not null as known,
          known.settled,
          coalesce(
            known.reading_id,
@@ -98,7 +97,7 @@ with incoming as materialized (
     limit 1
   ) known on true
 )
-select f.n, f.reading_id, f.known, f.settled, beside.first, beside.makers
+select f.n, f.reading_id, f.settled, beside.first, beside.makers
 from found f
 left join lateral (
   select bool_and(d.record_key >= (select i.record_key from incoming i where i.n = f.n))
@@ -143,15 +142,28 @@ with incoming as materialized (
 select count(*) as inserted from added
 
 -- name: correct_readings
--- A vendor's later value or time of a record of ours; rows that the host app made are never rewritten.
+-- A vendor's later value or time of a record of ours; rows that the host app made are never rewritten. "Own": the record
+-- that made the reading's id. Another one may correct it only where none is shown beside it any more: copies with
+-- another value would flip it for ever.
 update public.glucose_readings r
 set value = i.val, "timestamp" = i.measured_at at time zone 'UTC'
-from unnest(%(ids)s::text[], %(vals)s::float8[], %(measured)s::timestamptz[]) as i (id, val, measured_at)
+from unnest(
+  %(ids)s::text[], %(keys)s::text[], %(own)s::boolean[], %(vals)s::float8[], %(measured)s::timestamptz[]
+) as i (id, record_key, own, val, measured_at)
 where r.id = i.id
   and r.person_id = %(person_id)s
   and (r.value, r."timestamp")
       is distinct from (i.val, (i.measured_at at time zone 'UTC')::timestamp(3))
   and substr(r.id, 15, 1) = '8'
+  and (
+    i.own
+    or not exists (
+      select from cgm_private.reading_details d
+      where d.reading_id = r.id
+        and (d.stream, d.record_key) <> (%(stream)s, i.record_key)
+        and d.absent_since is null
+    )
+  )
 
 -- name: relink_readings
 -- After a reconnect the same readings belong to the connection again.

@@ -344,7 +344,8 @@ async def test_the_truth_is_what_the_api_gives(cloud: Cloud) -> None:
     start = cloud.now - timedelta(days=12)
     given = await cloud.egvs(token, start, cloud.now + timedelta(days=1))
     truth = await cloud.http.get("/control/accounts/User7/truth", params={"start": start.isoformat()})
-    assert truth.json() == [{"systemTime": r["systemTime"], "value": r["value"]} for r in reversed(given)]
+    told = ("systemTime", "displayTime", "value")
+    assert truth.json() == [{name: record[name] for name in told} for record in reversed(given)]
     assert len({r["recordId"] for r in given}) == len(given) > 2500
     assert (await cloud.http.get("/control/accounts/Nobody/truth")).status_code == 404
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from carelink_world import CareLink, values
@@ -459,6 +460,20 @@ async def test_the_websites_own_calls_lead_to_the_flat_answer(carelink: CareLink
     }  # type: ignore[attr-defined]
     assert (await carelink.http.get(f"{site}/monitor/data", headers=headers)).json() == {"deviceFamily": "BLE_X"}
     assert (await carelink.http.get(f"{site}/users/me/profile", headers=headers)).json()["username"] == "follower.one"
+
+
+async def test_the_settings_of_a_country_name_the_older_answer(carelink: CareLink, tokens: Tokens) -> None:
+    stored = json.loads((FIXTURES / "country_settings.json").read_text())
+    token = kept.opened(tokens.access, kept.Access).token.reveal()
+
+    url = f"{carelink.app.base_url}/patient/countries/settings"
+    told = (await carelink.http.get(url, headers={"Authorization": f"Bearer {token}"})).json()
+
+    assert shape(told) == {name: shape(stored[name]) for name in told}
+    assert (
+        urlsplit(told["blePereodicDataEndpoint"]).path
+        == "/medtronic" + urlsplit(stored["blePereodicDataEndpoint"]).path
+    )
 
 
 async def test_without_a_patient_a_care_partner_is_answered_400(carelink: CareLink, tokens: Tokens) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
-from carelink_world import LOGIN, CareLink, values
+from carelink_world import LOGIN, VERIFIER, CareLink, values
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -298,6 +298,17 @@ async def test_each_documented_refusal_says_what_must_be_done(case: Json) -> Non
     assert case["permanent"] == isinstance(refused.value, GrantRefused)
     if isinstance(refused.value, VendorRateLimited):
         assert refused.value.retry_after_s == 25
+
+
+async def test_an_answer_without_a_refresh_token_leaves_the_old_one_good() -> None:
+    case = next(case for case in cases("oauth_token_errors") if case["status"] == 200)
+    places = discovery.Places("", "", "", "http://login.test/oauth/token", "client", "", "", "redirect")
+
+    async with answering(200, case["body"]) as http:
+        exchanged = await auth._exchange_refresh(http, Secret("old-token"), "client", places.token_url)
+        assert exchanged.grant.refresh == Secret("old-token")
+        with pytest.raises(VendorChanged):
+            await auth._exchange_code(http, places, Secret("code"), VERIFIER)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

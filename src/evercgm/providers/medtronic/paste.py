@@ -55,7 +55,7 @@ def read_code(text: Secret, state: Secret, redirect_uri: str) -> Secret:
     pasted = text.reveal().strip().strip("\"'<>")
     if pasted.lower().startswith("location:"):
         pasted = pasted[len("location:") :].strip()
-    if len(pasted) > LONGEST_TEXT or _place(pasted) is None or _place(pasted) != _place(redirect_uri):
+    if not _is_plain(pasted) or _place(pasted) is None or _place(pasted) != _place(redirect_uri):
         raise refused("not_a_redirect")
     said = parse_qs(urlsplit(pasted).query)
     if said.get("state") is None or Secret(said["state"][0]) != state:

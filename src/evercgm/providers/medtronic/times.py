@@ -21,7 +21,7 @@ _WORDS = re.compile(
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 LONGEST_TEXT = 40
 # A row without a time is dated 1970; no device of theirs is older than this.
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 LATEST_EPOCH_MS = 4_102_444_800_000
 QUARTER = timedelta(minutes=15)
 FARTHEST_MIN = 14 * 60
@@ -63,7 +63,7 @@ class Clocks(msgspec.Struct, frozen=True):
 
 
 def parse(text: object) -> WallTime | None:
-    """A time text of any form; None where it is none, or lies before 2000."""
+    """A time text of any form; None where it is none, or of another century."""
     if not isinstance(text, str) or len(text) > LONGEST_TEXT:
         return None
     text = text.strip()
@@ -72,7 +72,7 @@ def parse(text: object) -> WallTime | None:
         wall = datetime.fromisoformat(iso["wall"] if iso else _iso_of_words(text)).replace(tzinfo=UTC)
     except ValueError:
         return None
-    if wall < EARLIEST:
+    if not EARLIEST <= wall < LATEST:
         return None
     return WallTime(wall, _real_offset(iso) if iso else None)
 
@@ -135,7 +135,7 @@ def _of_zone(clocks: Clocks, now: datetime) -> Offset | None:
     if not isinstance(name, str):
         return None
     minutes = zones.offset_min(name, instant(clocks.currentServerTime) or now)
-    return None if minutes is None else Offset(minutes, "zone")
+    return None if minutes is None or abs(minutes) > FARTHEST_MIN else Offset(minutes, "zone")
 
 
 def _quarters(local: datetime | None, server: datetime | None) -> int | None:

@@ -154,9 +154,9 @@ def _data_range(call: DataCall) -> JsonObject:
     defect = call.take(faults.LAST_SYNC_DEFECT) and since is not None and since < uploads.now - LAST_SYNC_REACH
     if trace is not None and not defect and not call.take(faults.EMPTY):
         found = {
-            "calibrations": diary.data_range("calibrations", call.account, trace, uploads, since),
-            "egvs": records.egv_range(call.account, trace, uploads, since),
-            "events": diary.data_range("events", call.account, trace, uploads, since),
+            "calibrations": diary.data_range("calibrations", trace, uploads, since),
+            "egvs": records.egv_range(trace, uploads, since),
+            "events": diary.data_range("events", trace, uploads, since),
         }
     return {
         "recordType": "dataRange",
@@ -202,14 +202,11 @@ def _enveloped(call: DataCall, found: list[JsonObject], now: datetime) -> JsonOb
     """The records with what faults make of them."""
     if call.take(faults.EMPTY):
         found = []
-    offset = timedelta(minutes=call.account.utc_offset_min)
     if found and (hours := call.take(faults.FUTURE_TIME)):
-        quirks.date_ahead(found[0], now + timedelta(hours=hours), offset)
-    # displayTime first: both are written from the systemTime as it is.
-    if kind := call.take(faults.DISPLAY_TIME_TEXT):
-        quirks.write_times(found, "displayTime", kind, offset)
-    if kind := call.take(faults.SYSTEM_TIME_TEXT):
-        quirks.write_times(found, "systemTime", kind, offset)
+        quirks.date_ahead(found[0], now + timedelta(hours=hours))
+    texts = {"systemTime": call.take(faults.SYSTEM_TIME_TEXT), "displayTime": call.take(faults.DISPLAY_TIME_TEXT)}
+    if chosen := {field: kind for field, kind in texts.items() if kind}:
+        quirks.write_times(found, chosen)
     if which := call.take(faults.UNKNOWN_ENUMS):
         quirks.use_unknown_words(found, which)
     if order := call.take(faults.ORDER):

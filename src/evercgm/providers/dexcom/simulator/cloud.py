@@ -19,6 +19,7 @@ from evercgm.providers.dexcom.simulator.faults import (
     RECEIVER_DUMP,
     REGION,
     SECOND_ACCOUNT,
+    ZONE_CHANGE,
 )
 from evercgm.providers.dexcom.simulator.state import HOME_REGION, State
 from evercgm.providers.dexcom.simulator.uploads import Uploads
@@ -118,6 +119,7 @@ class Cloud:
         late, dump = take(LATE_BATCH, username=username), take(RECEIVER_DUMP, username=username)
         corrected = take(CORRECTED_VALUES, username=username)
         renewed = take(NEW_RECORD_IDS, username=username)
+        moved = take(ZONE_CHANGE, username=username)
         return Uploads(
             now=self.clock(),
             delay=timedelta(hours=self.settings.delay_hours if delay is None else delay),
@@ -127,6 +129,9 @@ class Cloud:
             add_mg_dl=corrected.add_mg_dl if corrected else 0,
             renewed=settled(renewed) if renewed else None,
             keeps_both=renewed.both if renewed else False,
+            offset=timedelta(minutes=self.accounts[username].utc_offset_min),
+            moved=settled(moved) if moved else None,
+            moved_offset=timedelta(minutes=moved.utc_offset_min if moved else 0),
         )
 
     def region(self) -> str:

@@ -78,7 +78,7 @@ async def _truth(request: Request) -> Response:
     return json_response(
         [
             {
-                "systemTime": records.system_time(at.measured_at),
+                **records.moment(at.measured_at, uploads.offset_at(at.measured_at)),
                 "value": wire_value(uploads.value_of(at))[0],
             }
             for at in (trace.records_between(start, end) if trace else ())

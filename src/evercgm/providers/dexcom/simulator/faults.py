@@ -39,6 +39,12 @@ class Renewal(Span, frozen=True):
     both: bool = False
 
 
+class Move(Span, frozen=True, kw_only=True):
+    """`utc_offset_min`: what the wearer's device shows, in minutes from UTC."""
+
+    utc_offset_min: Annotated[int, msgspec.Meta(ge=-720, le=840)]
+
+
 class CallLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls an application may make within an hour; `retry_after`: whether the refusal says when to come back."""
 
@@ -81,6 +87,11 @@ CORRECTED_VALUES: FaultKind[Correction] = FaultKind(
 NEW_RECORD_IDS: FaultKind[Renewal] = FaultKind(
     "new_record_ids", Renewal, A_SPAN + ", both (false)", 'new_record_ids={"last_hours": 6, "both": true}',
     "From `at` on the readings of the span have another recordId; with both, the old record stays beside it.",
+    per_call=False, lasting=True,
+)  # fmt: skip
+ZONE_CHANGE: FaultKind[Move] = FaultKind(
+    "zone_change", Move, A_SPAN + " and utc_offset_min", 'zone_change={"in_hours": 72, "utc_offset_min": 120}',
+    "The readings of the span show the time of another zone, as on a journey or after a clock change.",
     per_call=False, lasting=True,
 )  # fmt: skip
 
@@ -181,7 +192,7 @@ CALLS_PER_HOUR: FaultKind[CallLimit] = FaultKind(
 TROUBLES = troubles_at(PLACES, _LOGIN)
 
 KINDS: tuple[FaultKind[Any], ...] = (
-    DELAY_HOURS, LATE_BATCH, RECEIVER_DUMP, CORRECTED_VALUES, NEW_RECORD_IDS,
+    DELAY_HOURS, LATE_BATCH, RECEIVER_DUMP, CORRECTED_VALUES, NEW_RECORD_IDS, ZONE_CHANGE,
     ORDER, END_INCLUSIVE, WINDOW_LIMIT_DAYS, LAST_SYNC_FORM, LAST_SYNC_DEFECT, EMPTY, UNKNOWN_ENUMS,
     SYSTEM_TIME_TEXT, DISPLAY_TIME_TEXT, FUTURE_TIME,
     CODE_LIFE_S, EXPIRES_IN, REFRESH_REUSE, REFRESH_ANSWER_LOST, TOKEN_ERROR, TOKEN_ANSWER, CLIENT_SECRET_ROTATED,

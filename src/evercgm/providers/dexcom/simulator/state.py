@@ -7,12 +7,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from evercgm.simulator_kit.ledger import Ledger
 
 CODE_LIFE = timedelta(seconds=60)
 HOME_REGION = "us"
+# Clients read the same weeks over and over.
+REMEMBERED_IDS = 500_000
 # Dexcom v3, "authentication": a refresh token lives at most one year.
 REFRESH_LIFE = timedelta(days=365)
 
@@ -69,6 +72,7 @@ class State:
         if not self._rows("select 1 from pragma_table_info('codes') where name = 'challenge'"):
             # A directory of before; its codes were given without a challenge.
             self._db.execute("alter table codes add column challenge text not null default ''")
+        self.record_id = lru_cache(REMEMBERED_IDS)(self._record_id)
 
     def close(self) -> None:
         """Release the file."""
@@ -81,6 +85,11 @@ class State:
     def counts(self, name: str) -> dict[str, int]:
         """All keys of a counter."""
         return self.ledger.counts(name)
+
+    def _record_id(self, kind: str, client_id: str, username: str, measured_at: datetime) -> str:
+        """A recordId: the same for this record of this account and client for ever."""
+        seed = self.hashed(kind, client_id, username, int(measured_at.timestamp()))
+        return str(uuid.UUID(seed[:32], version=5))
 
     def register(self, clients: Sequence[Client]) -> None:
         """Add clients and redirect URIs; those of earlier starts stay, a secret is replaced."""

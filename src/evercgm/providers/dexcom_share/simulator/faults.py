@@ -66,7 +66,7 @@ SESSION_ENDED: FaultKind[str] = FaultKind(
     "A call with a session is refused: SessionIdNotFound or SessionNotValid, and the session is gone.", (READ,),
 )  # fmt: skip
 REGION: FaultKind[str] = FaultKind(
-    "region", Literal["us", "eu", "jp"], "us, ous or jp", "region=ous",
+    "region", Literal["us", "eu", "jp"], "us, eu or jp", "region=eu",
     "The region this cloud is now; all accounts are of us, so that no password fits in another.", per_call=False,
 )  # fmt: skip
 
