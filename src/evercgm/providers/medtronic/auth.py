@@ -76,16 +76,9 @@ async def finish(http: httpx2.AsyncClient, app: VendorApp, pasted: Pasted) -> To
     """
     bundle = paste.read_bundle(pasted.text, app.base_url) if paste.is_bundle(pasted.text) else None
     places = await discovery.find(http, app)
-    code = None if bundle else paste.read_code(pasted.text, pasted.state, places.redirect_uri)
+    given = bundle or paste.read_code(pasted.text, pasted.state, places.redirect_uri)
     key = _key(app, pasted)
-    exchanged = _take_held(key, utc_now())
-    if exchanged is None:
-        if bundle is not None:
-            exchanged = await _exchange_bundle(http, places, bundle)
-        elif code is not None:
-            exchanged = await _exchange_code(http, places, code, pasted.verifier)
-        else:
-            raise paste.refused("not_a_redirect")
+    exchanged = _take_held(key, utc_now()) or await _exchange(http, places, given, pasted.verifier)
     _held[key] = exchanged
     view = await accounts.find_view(http, places, exchanged.grant, pasted.who)
     del _held[key]
@@ -111,6 +104,14 @@ async def _where_it_is_now(http: httpx2.AsyncClient, app: VendorApp, view: View)
     except VendorError:
         return view
     return msgspec.structs.replace(view, care_url=places.care_url, data_url=places.data_url)
+
+
+async def _exchange(
+    http: httpx2.AsyncClient, places: discovery.Places, given: paste.Bundle | Secret, verifier: Secret
+) -> _Exchanged:
+    if isinstance(given, paste.Bundle):
+        return await _exchange_bundle(http, places, given)
+    return await _exchange_code(http, places, given, verifier)
 
 
 async def _exchange_code(
