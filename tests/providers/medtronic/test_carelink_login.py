@@ -1,5 +1,6 @@
 """CareLink's login, our client against the simulated cloud: addresses, pasted texts, tokens, whom an account reads."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
+import msgspec
 import pytest
 from carelink_world import LOGIN, VERIFIER, CareLink, values
 from starlette.applications import Starlette
@@ -352,8 +354,6 @@ async def test_the_smaller_of_two_lifetimes_counts(expires_in: object, left_s: i
 
 
 def jwt(claimed: Json) -> str:
-    import base64
-
     return f"e30.{base64.urlsafe_b64encode(raw(claimed)).decode().rstrip('=')}.sig"
 
 
@@ -641,6 +641,18 @@ async def test_a_refresh_goes_on_while_the_documents_cannot_be_had(carelink: Car
     carelink.cloud.set_fault("track", "4.0")
 
     assert values(await carelink.read(await carelink.refresh(tokens))) == carelink.truth()
+
+
+async def test_a_refresh_takes_up_the_addresses_of_today(carelink: CareLink) -> None:
+    tokens = await carelink.connect()
+    mine = kept.opened(tokens.refresh, kept.Refresh)
+    old = carelink.app.base_url + "/connect/carepartner/v12"
+    moved = msgspec.structs.replace(mine, view=msgspec.structs.replace(mine.view, data_url=old, care_url=old))
+
+    renewed = await PROVIDER.refresh(carelink.http, carelink.app, kept.sealed(moved))
+
+    assert values(await carelink.read(renewed)) == carelink.truth()
+    assert kept.opened(renewed.refresh, kept.Refresh).view == mine.view
 
 
 async def test_tokens_of_one_cloud_are_never_shown_to_another(carelink: CareLink) -> None:

@@ -79,11 +79,8 @@ async def finish(http: httpx2.AsyncClient, app: VendorApp, pasted: Pasted) -> To
     """
     bundle = paste.read_bundle(pasted.text, app.base_url) if paste.is_bundle(pasted.text) else None
     places = await discovery.find(http, app)
-    if bundle is not None:
-        exchanged = await _exchange_bundle(http, places, bundle)
-    else:
-        code = paste.read_code(pasted.text, pasted.state, places.redirect_uri)
-        exchanged = await _exchange_code(http, places, code, pasted.verifier)
+    given = bundle or paste.read_code(pasted.text, pasted.state, places.redirect_uri)
+    exchanged = await _exchange(http, places, given, pasted.verifier)
     view, choices = await _find_view(http, places, exchanged.grant)
     tokens = _tokens(exchanged, view)
     if choices:
@@ -132,6 +129,14 @@ async def _where_it_is_now(http: httpx2.AsyncClient, app: VendorApp, view: View)
     except VendorError:
         return view
     return msgspec.structs.replace(view, care_url=places.care_url, data_url=places.data_url)
+
+
+async def _exchange(
+    http: httpx2.AsyncClient, places: discovery.Places, given: paste.Bundle | Secret, verifier: Secret
+) -> _Exchanged:
+    if isinstance(given, paste.Bundle):
+        return await _exchange_bundle(http, places, given)
+    return await _exchange_code(http, places, given, verifier)
 
 
 async def _exchange_code(
