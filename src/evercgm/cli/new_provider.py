@@ -13,6 +13,8 @@ BAD_USE = 2
 # The template is a provider of this name; it is one that works.
 TEMPLATE_NAME = "acme"
 NAME = re.compile(r"[a-z][a-z0-9_]{1,19}")
+# A line of the register.
+MEMBER = re.compile(r"(\s+)[A-Z0-9_]+,")
 ROUTES = Path("src/evercgm/providers")
 TESTS = Path("tests/providers")
 
@@ -81,11 +83,12 @@ def _renamed(text: str, name: str) -> str:
 def _register(path: Path, name: str) -> None:
     """One line in the register, and the import that it needs."""
     lines = path.read_text(encoding="utf-8").splitlines()
+    members = [n for n, line in enumerate(lines) if MEMBER.fullmatch(line)]
+    lines.insert(members[-1] + 1, MEMBER.sub(rf"\1{name.upper()},", lines[members[-1]]))
     imports = [n for n, line in enumerate(lines) if line.startswith("from evercgm.providers.")]
-    lines.insert(imports[-1] + 1, f"from evercgm.providers.{name} import PROVIDER as {name.upper()}")
-    lines.insert(len(lines) - lines[::-1].index("}") - 1, f"    {name.upper()}.route: {name.upper()},")
-    first, last = imports[0], imports[-1] + 2
-    lines[first:last] = sorted(lines[first:last])
+    first, beyond = imports[0], imports[-1] + 1
+    new = f"from evercgm.providers.{name} import PROVIDER as {name.upper()}"
+    lines[first:beyond] = sorted([*lines[first:beyond], new])
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ from evercgm.providers.dexcom.simulator.state import Client
 __all__ = ["PREFIX"]
 REGION = "us"
 ACCOUNT = "User7"
-TRUTH = f"/accounts/{ACCOUNT}/truth"
+TRUTH = (f"/accounts/{ACCOUNT}/truth", "systemTime", "value")
 SHOWN_AFTER = timedelta(0)
 CALLBACK = "https://app.test/callback"
 CLIENT = Client("client-1", "key-1", (CALLBACK,))

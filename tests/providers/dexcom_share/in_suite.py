@@ -16,7 +16,7 @@ from evercgm.providers.dexcom_share.simulator.cloud import ACCOUNTS
 __all__ = ["PREFIX"]
 REGION = "us"
 WHO = ACCOUNTS[0]
-TRUTH = f"/accounts/{WHO.username}/truth"
+TRUTH = (f"/accounts/{WHO.username}/truth", "systemTime", "value")
 SHOWN_AFTER = timedelta(0)
 READ, AUTHENTICATE, LOG_IN = (
     "ReadPublisherLatestGlucoseValues", "AuthenticatePublisherAccount", "LoginPublisherAccountById",

@@ -17,7 +17,7 @@ from evercgm.providers.libre.simulator.people import ALEX, DEMO_ACCOUNTS
 __all__ = ["PREFIX"]
 REGION = "world"
 WHO = DEMO_ACCOUNTS[0]
-TRUTH = f"/patients/{ALEX.patient_id}/truth"
+TRUTH = (f"/patients/{ALEX.patient_id}/truth", "at", "value")
 # History lags behind the live value.
 SHOWN_AFTER = timedelta(minutes=20)
 
@@ -36,7 +36,7 @@ TROUBLES = {
     "unknown_words": [{"set": {"arrow": arrow}} for arrow in ("0", "6", "null")],
     "odd_times": [{"set": {"time_text": how}} for how in TimeText.__args__],  # type: ignore[attr-defined]
     "future": [{"set": {"future_time": 48}}],
-    "empty": [{"set": {"upload_delay_min": 60_000}}],
+    "empty": [{"set": {"upload_delay_min": minutes}} for minutes in (7_200, 60_000)],
     "late": [{"set": {"phone_offline": {"last_hours": 2, "in_hours": 3}}}],
     "wrong_credentials": [{"set": {}}, {"set": {"wrong_password_word": "incorrect username/password"}}],
     "locked": [{"set": {"lock_rule": {"failures": 3}}}, {"set": {"locked": True}}],

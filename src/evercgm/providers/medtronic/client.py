@@ -21,9 +21,17 @@ MESSAGE_PATH = "/display/message"
 KEEPS = timedelta(hours=24)
 
 
-async def survey(http: httpx2.AsyncClient, app: VendorApp, access: Secret) -> Survey:  # noqa: ARG001 - nothing to ask
-    """Whose readings these are, and how far back they go: both are known without a call."""
-    return Survey(_account_id(kept.opened(access, Access)), utc_now() - KEEPS, None, None)
+async def survey(http: httpx2.AsyncClient, app: VendorApp, access: Secret) -> Survey:
+    """Whose readings these are, the first and the last of them. Raises what ``read`` raises.
+
+    Asked and not taken from the clock: a first reading that is claimed, and then not there, is an outage to a sync.
+    """
+    now = utc_now()
+    held = await read(http, app, access, Window(now - KEEPS, now))
+    if not held.readings:
+        # What is all unreadable is to be read, and told, all the same.
+        return Survey(held.account_id, now - KEEPS if held.rejected else None, None, None)
+    return Survey(held.account_id, held.readings[0].measured_at, held.readings[-1].measured_at, None)
 
 
 async def read(http: httpx2.AsyncClient, app: VendorApp, access: Secret, window: Window) -> Batch:  # noqa: ARG001
