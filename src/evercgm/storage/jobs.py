@@ -13,33 +13,13 @@ from pgqueuer.adapters.persistence.qb import (
 )
 from pgqueuer.queries import Queries
 
-from evercgm.storage.database import Connection, Database
+from evercgm.storage.database import Connection, Database, load_queries
 
 SCHEMA = "cgm_jobs"
 SYNC = "sync_connection"
 DUE_PRIORITY = 0
 PERSON_PRIORITY = 10
-
-_OF_CONNECTIONS = "where j.payload = any(%(payloads)s::bytea[]) or j.dedupe_key = any(%(keys)s::text[])"
-_COUNT = f"select count(*) as jobs from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
-_FORGET = f"delete from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
-
-
-_HURRY = f"""
-update {SCHEMA}.pgqueuer j
-set priority = %(priority)s
-where j.dedupe_key = any(%(keys)s::text[])
-  and j.status = 'queued'
-  and j.priority < %(priority)s
-"""
-_WAITING = f"""
-select exists (
-  select from {SCHEMA}.pgqueuer j
-  where j.entrypoint = %(entrypoint)s
-    and j.status = 'queued'
-    and j.execute_after <= now()
-) as waiting
-"""
+QUERIES = load_queries("jobs.sql")
 
 
 class SyncJob(msgspec.Struct, frozen=True):
@@ -60,7 +40,7 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
         return
     if priority > DUE_PRIORITY:
         # One that waits already, behind all that is due, must not wait there.
-        await conn.execute(_HURRY, _named(connection_ids) | {"priority": priority})
+        await conn.execute(QUERIES["hurry"], _named(connection_ids) | {"priority": priority})
     await _queries(_driver(conn)).enqueue(
         [SYNC] * len(connection_ids),
         [msgspec.json.encode(SyncJob(connection_id)) for connection_id in connection_ids],
@@ -73,19 +53,19 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
 async def are_waiting(db: Database) -> bool:
     """Whether there are syncs that no worker has begun."""
     async with db.as_worker() as conn:
-        row = await (await conn.execute(_WAITING, {"entrypoint": SYNC})).fetchone()
+        row = await (await conn.execute(QUERIES["waiting"], {"entrypoint": SYNC})).fetchone()
     return bool(row and row["waiting"])
 
 
 async def count_syncs(conn: Connection, connection_ids: list[str]) -> int:
     """How many jobs wait or run for these connections."""
-    row = await (await conn.execute(_COUNT, _named(connection_ids))).fetchone()
+    row = await (await conn.execute(QUERIES["count_syncs"], _named(connection_ids))).fetchone()
     return int(row["jobs"]) if row else 0
 
 
 async def forget_syncs(conn: Connection, connection_ids: list[str]) -> int:
     """Take their jobs out, those under way too: the engine's log keeps nothing that names them. How many there were."""
-    return (await conn.execute(_FORGET, _named(connection_ids))).rowcount
+    return (await conn.execute(QUERIES["forget_syncs"], _named(connection_ids))).rowcount
 
 
 def _named(connection_ids: list[str]) -> dict[str, list[Any]]:
