@@ -157,9 +157,13 @@ where c.id = state.connection_id
 returning c.id
 
 -- name: note_success
+-- One that was paused meanwhile rests: it has no next time.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s,
+  set next_sync_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
+          then %(next_sync_at)s::timestamptz
+      end,
       quiet_count = %(quiet)s,
       failures_since = null,
       failure_count = 0,
@@ -185,14 +189,19 @@ where connection_id = %(id)s
   and next_sync_at is not null
 
 -- name: note_failure
--- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written.
+-- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written. One that was
+-- paused meanwhile has no next time, unless it must wait whenever it is resumed.
 with before as (
   select s.reason
   from cgm_private.sync_state s
   where s.connection_id = %(id)s
 ), state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s,
+  set next_sync_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
+          or %(reason)s = 'sign_in_refused'
+          then %(next_sync_at)s::timestamptz
+      end,
       failures_since = coalesce(failures_since, now()),
       failure_count = %(failure_count)s,
       reason = %(reason)s
@@ -209,18 +218,28 @@ returning before.reason as was
 
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
+-- Each part reads no further than is taken from it, however many are due.
 select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
-  select r.connection_id, '-infinity'::timestamptz as due_at
-  from cgm_private.sync_runs r
-  where r.state = 'queued'
+  (
+    select r.connection_id, '-infinity'::timestamptz as due_at
+    from cgm_private.sync_runs r
+    join public.cgm_connections c on c.id = r.connection_id
+    where r.state = 'queued'
+      and c.status in ('connected', 'error')
+    limit %(most)s
+  )
   union all
-  select s.connection_id, s.next_sync_at
-  from cgm_private.sync_state s
-  where s.next_sync_at <= now()
+  (
+    select s.connection_id, s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+    order by s.next_sync_at
+    limit %(most)s
+  )
 ) d
-join public.cgm_connections c on c.id = d.connection_id
-where c.status in ('connected', 'error')
 group by d.connection_id
 order by min(d.due_at)
 limit %(most)s
@@ -270,9 +289,21 @@ where c.id = %(id)s and c.person_id = %(person_id)s
 for update of c
 
 -- name: pause
-update public.cgm_connections
+-- What rests has no next time, so that nobody comes upon it who looks for what is due; but a refused sign-in keeps its
+-- waiting time for when it is resumed.
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = case when reason = 'sign_in_refused' then next_sync_at end
+  where connection_id = %(id)s
+    and exists (
+      select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
+    )
+  returning connection_id
+)
+update public.cgm_connections c
 set status = 'disconnected', error_message = null
-where id = %(id)s and person_id = %(person_id)s and status in ('connected', 'error')
+from state
+where c.id = state.connection_id and c.person_id = %(person_id)s and c.status in ('connected', 'error')
 
 -- name: resume
 -- Due now. Trouble from before the pause is still trouble until a sync succeeds, and a refused sign-in keeps its
