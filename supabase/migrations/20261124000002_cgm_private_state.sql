@@ -92,7 +92,8 @@ begin
         USING btree (expires_at)'),
       ('cgm_private.sign_in_links',
        'expires_at timestamp with time zone not null; owner_id text not null; token_hash bytea not null; used_at
-        timestamp with time zone; sign_in_links_pkey PRIMARY KEY (token_hash)'),
+        timestamp with time zone; sign_in_links_pkey PRIMARY KEY (token_hash); CREATE INDEX
+        sign_in_links_expires_at_idx ON cgm_private.sign_in_links USING btree (expires_at)'),
       ('cgm_private.signing_keys',
        'created_at timestamp with time zone not null default now(); kid text not null; public_jwk jsonb not null;
         retired_at timestamp with time zone; sealed_private text not null; signing_keys_pkey PRIMARY KEY (kid)'),
@@ -127,7 +128,9 @@ begin
         public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN KEY
         (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY KEY
         (connection_id); CREATE INDEX sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree
-        (next_sync_at); CREATE INDEX sync_state_person_id_idx ON cgm_private.sync_state USING btree (person_id)'),
+        (next_sync_at); CREATE INDEX sync_state_person_id_idx ON cgm_private.sync_state USING btree (person_id);
+        CREATE INDEX sync_state_reason_idx ON cgm_private.sync_state USING btree (reason, region) WHERE (reason IS NOT
+        NULL)'),
       ('cgm_private.vendor_budgets',
        'calls integer not null default 0; provider text not null; region text not null; window_start timestamp with
         time zone not null; vendor_budgets_pkey PRIMARY KEY (provider, region, window_start)')
@@ -191,6 +194,7 @@ create table if not exists cgm_private.sync_state (
 );
 create index if not exists sync_state_next_sync_at_idx on cgm_private.sync_state (next_sync_at);
 create index if not exists sync_state_person_id_idx on cgm_private.sync_state (person_id);
+create index if not exists sync_state_reason_idx on cgm_private.sync_state (reason, region) where reason is not null;
 
 -- Other ways in of the same connection, each with its own sign-in. "secret": what signs in again, where it may be kept.
 create table if not exists cgm_private.routes (
@@ -326,6 +330,7 @@ create table if not exists cgm_private.sign_in_links (
   expires_at timestamptz not null,
   used_at    timestamptz
 );
+create index if not exists sign_in_links_expires_at_idx on cgm_private.sign_in_links (expires_at);
 
 create table if not exists cgm_private.signing_keys (
   kid            text        not null primary key,

@@ -173,6 +173,9 @@ async def test_a_disconnected_one_stays_so_and_an_expired_one_is_tried(world: Wo
 
     statuses = world.sql("select id, status::text from cgm_connections where id in ('conn-a1', 'conn-c1') order by id")
     assert statuses == [("conn-a1", "disconnected"), ("conn-c1", "connected")]
+    # One that rests has no time at which it is due: nobody who looks for those comes upon it.
+    times = "select next_sync_at is null from cgm_private.sync_state order by connection_id"
+    assert world.sql(times) == [(True,), (False,), (False,)]
     result = await world.sync("conn-c1")
     assert result is not None
     assert result.outcome == "succeeded"

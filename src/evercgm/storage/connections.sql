@@ -164,9 +164,13 @@ where c.id = state.connection_id
 returning c.id
 
 -- name: note_success
+-- One that was paused meanwhile rests: it has no next time.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s,
+  set next_sync_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
+          then %(next_sync_at)s::timestamptz
+      end,
       quiet_count = %(quiet)s,
       failures_since = null,
       failure_count = 0,
@@ -192,14 +196,19 @@ where connection_id = %(id)s
   and next_sync_at is not null
 
 -- name: note_failure
--- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written.
+-- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written. One that was
+-- paused meanwhile has no next time, unless it must wait whenever it is resumed.
 with before as (
   select s.reason
   from cgm_private.sync_state s
   where s.connection_id = %(id)s
 ), state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s,
+  set next_sync_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
+          or %(reason)s = 'sign_in_refused'
+          then %(next_sync_at)s::timestamptz
+      end,
       failures_since = coalesce(failures_since, now()),
       failure_count = %(failure_count)s,
       reason = %(reason)s
@@ -236,43 +245,59 @@ where c.id = state.connection_id
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first. Where the
 -- vendor is paused nothing is due by itself, and once the pause has ended only the first is: its call is the probe.
+-- Each part reads no further than is taken from it, however many are due.
 with held as (
   select p.provider, p.region, p.until > now() as paused
   from cgm_private.provider_pauses p
   where not p.over
-),
-ready as (
-  select s.connection_id, s.next_sync_at, h.provider, h.region
-  from cgm_private.sync_state s
-  join public.cgm_connections c on c.id = s.connection_id
-  left join held h on h.provider = c.provider::text and h.region = s.region
-  where s.next_sync_at <= now()
-    and c.status in ('connected', 'error')
-    and h.paused is not true
 )
 select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
-  select r.connection_id, '-infinity'::timestamptz as due_at
-  from cgm_private.sync_runs r
-  join public.cgm_connections c on c.id = r.connection_id
-  where r.state = 'queued'
-    and c.status in ('connected', 'error')
-  union all
-  select ready.connection_id, ready.next_sync_at from ready where ready.provider is null
-  union all
   (
-    select distinct on (ready.provider, ready.region) ready.connection_id, ready.next_sync_at
-    from ready
-    where ready.provider is not null
-    order by ready.provider, ready.region, ready.next_sync_at
+    select r.connection_id, '-infinity'::timestamptz as due_at
+    from cgm_private.sync_runs r
+    join public.cgm_connections c on c.id = r.connection_id
+    where r.state = 'queued'
+      and c.status in ('connected', 'error')
+    limit %(most)s
   )
   union all
+  (
+    select s.connection_id, s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+      and not exists (select from held h where h.provider = c.provider::text and h.region = s.region)
+    order by s.next_sync_at
+    limit %(most)s
+  )
+  union all
+  select probe.connection_id, probe.next_sync_at
+  from held h
+  cross join lateral (
+    select s.connection_id, s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+      and c.provider::text = h.provider
+      and s.region = h.region
+    order by s.next_sync_at
+    limit 1
+  ) probe
+  where not h.paused
+  union all
   -- Another way in goes on where the connection's own waits for a sign-in, or for its vendor.
-  select r.connection_id, r.next_sync_at
-  from cgm_private.routes r
-  join public.cgm_connections c on c.id = r.connection_id
-  where r.next_sync_at <= now()
-    and c.status <> 'disconnected'
+  (
+    select r.connection_id, r.next_sync_at
+    from cgm_private.routes r
+    join public.cgm_connections c on c.id = r.connection_id
+    where r.next_sync_at <= now()
+      and c.status <> 'disconnected'
+    order by r.next_sync_at
+    limit %(most)s
+  )
 ) d
 group by d.connection_id
 order by min(d.due_at)
@@ -326,9 +351,21 @@ where c.id = %(id)s and c.person_id = %(person_id)s
 for update of c
 
 -- name: pause
-update public.cgm_connections
+-- What rests has no next time, so that nobody comes upon it who looks for what is due; but a refused sign-in keeps its
+-- waiting time for when it is resumed.
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = case when reason = 'sign_in_refused' then next_sync_at end
+  where connection_id = %(id)s
+    and exists (
+      select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
+    )
+  returning connection_id
+)
+update public.cgm_connections c
 set status = 'disconnected', error_message = null
-where id = %(id)s and person_id = %(person_id)s and status in ('connected', 'error')
+from state
+where c.id = state.connection_id and c.person_id = %(person_id)s and c.status in ('connected', 'error')
 
 -- name: resume
 -- Due now. Trouble from before the pause is still trouble until a sync succeeds, and a refused sign-in keeps its

@@ -82,7 +82,11 @@ async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIt
 
 
 def load_queries(module_file: str) -> dict[str, str]:
-    """The named queries of a .sql file of this package: ``-- name: x`` opens one."""
-    text = resources.files("evercgm.storage").joinpath(module_file).read_text()
+    """The named queries of a .sql file of this package."""
+    return split_queries(resources.files("evercgm.storage").joinpath(module_file).read_text())
+
+
+def split_queries(text: str) -> dict[str, str]:
+    """Named queries by name: ``-- name: x`` opens one."""
     parts = _NAME.split(text)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))

@@ -20,7 +20,7 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import JOB_STATUS, JobId, QueueEntrypoint, QueueManagerId
 
 from evercgm.core.errors import NewerVersion
-from evercgm.storage.database import Connection, Database
+from evercgm.storage.database import Connection, Database, load_queries
 
 SCHEMA = "cgm_jobs"
 # What is due by itself, and what somebody waits for: that has a lane of its own in each worker, too.
@@ -29,32 +29,7 @@ KINDS = [SYNC, ASKED]
 DUE_PRIORITY = 0
 PERSON_PRIORITY = 10
 LISTENS_FOR_S = 0.1
-
-_OF_CONNECTIONS = "where j.payload = any(%(payloads)s::bytea[]) or j.dedupe_key = any(%(keys)s::text[])"
-_COUNT = f"select count(*) as jobs from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
-_FORGET = f"delete from {SCHEMA}.pgqueuer j {_OF_CONNECTIONS}"
-_HURRY = f"""
-update {SCHEMA}.pgqueuer j
-set priority = %(priority)s, entrypoint = %(entrypoint)s
-where j.dedupe_key = any(%(keys)s::text[])
-  and j.status = 'queued'
-  and j.priority < %(priority)s
-"""
-_WAITING = f"""
-select exists (
-  select from {SCHEMA}.pgqueuer j
-  where j.entrypoint = any(%(entrypoints)s::text[])
-    and j.status = 'queued'
-    and j.execute_after <= now()
-) as waiting
-"""
-_HELD = f"""
-select j.id
-from {SCHEMA}.pgqueuer j
-where j.id = %(id)s
-  and j.queue_manager_id = %(manager)s
-for update
-"""
+QUERIES = load_queries("jobs.sql")
 # In the engine's own spelling of parameters.
 _KEEP = f"""
 update {SCHEMA}.pgqueuer j
@@ -156,7 +131,7 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
     if priority > DUE_PRIORITY:
         entrypoint = ASKED
         # One that waits already, behind all that is due, must not wait there.
-        await conn.execute(_HURRY, {**_named(connection_ids), "priority": priority, "entrypoint": entrypoint})
+        await conn.execute(QUERIES["hurry"], {**_named(connection_ids), "priority": priority, "entrypoint": entrypoint})
     await Queries(_driver(conn), *_builders()).enqueue(
         [entrypoint] * len(connection_ids),
         [msgspec.json.encode(SyncJob(connection_id)) for connection_id in connection_ids],
@@ -169,25 +144,25 @@ async def enqueue_syncs(conn: Connection, connection_ids: list[str], priority: i
 async def are_waiting(db: Database) -> bool:
     """Whether there are syncs that no worker has begun."""
     async with db.as_worker() as conn:
-        row = await (await conn.execute(_WAITING, {"entrypoints": KINDS})).fetchone()
+        row = await (await conn.execute(QUERIES["waiting"], {"entrypoints": KINDS})).fetchone()
     return bool(row and row["waiting"])
 
 
 async def is_held(conn: Connection, job: Job) -> bool:
     """Whether the job is still with the worker that took it; it stays so until the transaction ends."""
     values = {"id": job.id, "manager": job.queue_manager_id}
-    return await (await conn.execute(_HELD, values)).fetchone() is not None
+    return await (await conn.execute(QUERIES["held"], values)).fetchone() is not None
 
 
 async def count_syncs(conn: Connection, connection_ids: list[str]) -> int:
     """How many jobs wait or run for these connections."""
-    row = await (await conn.execute(_COUNT, _named(connection_ids))).fetchone()
+    row = await (await conn.execute(QUERIES["count_syncs"], _named(connection_ids))).fetchone()
     return int(row["jobs"]) if row else 0
 
 
 async def forget_syncs(conn: Connection, connection_ids: list[str]) -> int:
     """Take their jobs out, those under way too: the engine's log keeps nothing that names them. How many there were."""
-    return (await conn.execute(_FORGET, _named(connection_ids))).rowcount
+    return (await conn.execute(QUERIES["forget_syncs"], _named(connection_ids))).rowcount
 
 
 def _named(connection_ids: list[str]) -> dict[str, list[Any]]:

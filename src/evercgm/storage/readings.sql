@@ -151,9 +151,8 @@ from unnest(
   %(ids)s::text[], %(keys)s::text[], %(own)s::boolean[], %(vals)s::float8[], %(measured)s::timestamptz[]
 ) as i (id, record_key, own, val, measured_at)
 where r.id = i.id
-  and r.person_id = %(person_id)s
-  and (r.value, r."timestamp")
-      is distinct from (i.val, (i.measured_at at time zone 'UTC')::timestamp(3))
+  and case when r.person_id = %(person_id)s then
+        (r.value, r."timestamp") is distinct from (i.val, (i.measured_at at time zone 'UTC')::timestamp(3)) end
   and substr(r.id, 15, 1) = '8'
   and (
     i.own
@@ -166,12 +165,12 @@ where r.id = i.id
   )
 
 -- name: relink_readings
--- After a reconnect the same readings belong to the connection again.
+-- After a reconnect the same readings belong to the connection again. (The case, here and above, has them found by their
+-- ids, and not among all that the person has, or all of everybody's that belongs to no connection.)
 update public.glucose_readings r
 set cgm_connection_id = %(connection_id)s
 where r.id = any(%(ids)s::text[])
-  and r.person_id = %(person_id)s
-  and r.cgm_connection_id is null
+  and case when r.person_id = %(person_id)s then r.cgm_connection_id is null end
 
 -- name: keep_rejected
 -- Records that are no readings, kept aside with their reason, each once; and how often each was seen by now.
