@@ -84,7 +84,8 @@ begin
         CASCADE ON DELETE CASCADE; routes_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
         UPDATE CASCADE ON DELETE CASCADE; routes_pkey PRIMARY KEY (id); CREATE UNIQUE INDEX
         routes_connection_id_route_key ON cgm_private.routes USING btree (connection_id, route); CREATE INDEX
-        routes_person_id_idx ON cgm_private.routes USING btree (person_id)'),
+        routes_next_sync_at_idx ON cgm_private.routes USING btree (next_sync_at); CREATE INDEX routes_person_id_idx ON
+        cgm_private.routes USING btree (person_id)'),
       ('cgm_private.sessions',
        'created_at timestamp with time zone not null default now(); expires_at timestamp with time zone not null;
         last_seen_at timestamp with time zone not null default now(); owner_id text not null; token_hash bytea not
@@ -216,6 +217,7 @@ create table if not exists cgm_private.routes (
   constraint routes_connection_id_route_key unique (connection_id, route)
 );
 create index if not exists routes_person_id_idx on cgm_private.routes (person_id);
+create index if not exists routes_next_sync_at_idx on cgm_private.routes (next_sync_at);
 
 -- The history of syncs that people see.
 create table if not exists cgm_private.sync_runs (
