@@ -87,7 +87,8 @@ with incoming as materialized (
   left join lateral (
     select d.reading_id,
            d.absent_since is null
-             and (d.trend, d.trend_rate, d.flag) is not distinct from (i.trend, i.trend_rate, i.flag)
+             and (d.trend, d.trend_rate, d.flag)
+                 is not distinct from (coalesce(i.trend, d.trend), coalesce(i.trend_rate, d.trend_rate), i.flag)
              and r.cgm_connection_id is not null
              and r.value = i.value
              and r."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
@@ -134,9 +135,17 @@ with incoming as materialized (
          decode(i.transmitter, 'base64'), i.ticks
   from incoming i
   on conflict (person_id, stream, record_key) do update
-  set trend = excluded.trend, trend_rate = excluded.trend_rate, flag = excluded.flag, absent_since = null
+  -- Some vendors tell the trend of the newest one alone: it does not go when a newer one has come.
+  set trend = coalesce(excluded.trend, reading_details.trend),
+      trend_rate = coalesce(excluded.trend_rate, reading_details.trend_rate),
+      flag = excluded.flag,
+      absent_since = null
   where (reading_details.trend, reading_details.trend_rate, reading_details.flag)
-        is distinct from (excluded.trend, excluded.trend_rate, excluded.flag)
+        is distinct from (
+          coalesce(excluded.trend, reading_details.trend),
+          coalesce(excluded.trend_rate, reading_details.trend_rate),
+          excluded.flag
+        )
      or reading_details.absent_since is not null
 )
 select count(*) as inserted from added
