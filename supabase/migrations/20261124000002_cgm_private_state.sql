@@ -62,7 +62,7 @@ begin
         reading_details_reading_id_fkey FOREIGN KEY (reading_id) REFERENCES public.glucose_readings(id) ON UPDATE
         CASCADE ON DELETE CASCADE; CREATE INDEX reading_details_reading_id_idx ON cgm_private.reading_details USING
         btree (reading_id); CREATE INDEX reading_details_transmitter_idx ON cgm_private.reading_details USING btree
-        (person_id, transmitter_hash, transmitter_ticks) WHERE (transmitter_hash IS NOT NULL)'),
+        (person_id, transmitter_ticks, transmitter_hash) WHERE (transmitter_ticks IS NOT NULL)'),
       ('cgm_private.rejected_records',
        'connection_id text not null; id bigint not null identity; measured_text text; person_id text not null; reason
         text not null; received_at timestamp with time zone not null default now(); record_key text not null; stream
@@ -106,12 +106,12 @@ begin
         (outcome IS NOT NULL))); sync_runs_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
         UPDATE CASCADE ON DELETE CASCADE; sync_runs_pkey PRIMARY KEY (id); sync_runs_state_check CHECK ((state = ANY
         (ARRAY[''queued''::text, ''running''::text, ''done''::text]))); sync_runs_trigger_check CHECK ((trigger = ANY
-        (ARRAY[''person''::text, ''schedule''::text, ''connect''::text, ''command''::text]))); CREATE INDEX
-        sync_runs_connection_id_requested_at_idx ON cgm_private.sync_runs USING btree (connection_id, requested_at
-        DESC); CREATE INDEX sync_runs_job_id_idx ON cgm_private.sync_runs USING btree (job_id) WHERE (job_id IS NOT
-        NULL); CREATE UNIQUE INDEX sync_runs_one_open_idx ON cgm_private.sync_runs USING btree (connection_id) WHERE
-        (state <> ''done''::text); CREATE INDEX sync_runs_person_id_requested_at_idx ON cgm_private.sync_runs USING
-        btree (person_id, requested_at DESC)'),
+        (ARRAY[''person''::text, ''schedule''::text, ''connect''::text, ''command''::text, ''import''::text])));
+        CREATE INDEX sync_runs_connection_id_requested_at_idx ON cgm_private.sync_runs USING btree (connection_id,
+        requested_at DESC); CREATE INDEX sync_runs_job_id_idx ON cgm_private.sync_runs USING btree (job_id) WHERE
+        (job_id IS NOT NULL); CREATE UNIQUE INDEX sync_runs_one_open_idx ON cgm_private.sync_runs USING btree
+        (connection_id) WHERE (state <> ''done''::text); CREATE INDEX sync_runs_person_id_requested_at_idx ON
+        cgm_private.sync_runs USING btree (person_id, requested_at DESC)'),
       ('cgm_private.sync_state',
        'adopted_at timestamp with time zone; connected_at timestamp with time zone; connection_id text not null;
         created_at timestamp with time zone not null default now(); failure_count integer not null default 0;
@@ -209,7 +209,7 @@ create table if not exists cgm_private.sync_runs (
   connection_id text        not null references public.cgm_connections (id) on delete cascade on update cascade,
   person_id     text        not null references public."Person" (id) on delete cascade on update cascade,
   job_id        bigint,
-  trigger       text        not null check (trigger in ('person', 'schedule', 'connect', 'command')),
+  trigger       text        not null check (trigger in ('person', 'schedule', 'connect', 'command', 'import')),
   state         text        not null default 'queued' check (state in ('queued', 'running', 'done')),
   outcome       text        check (outcome in ('succeeded', 'nothing_new', 'failed', 'cancelled')),
   reason        text,
@@ -254,8 +254,8 @@ create table if not exists cgm_private.reading_details (
 );
 create index if not exists reading_details_reading_id_idx on cgm_private.reading_details (reading_id);
 create index if not exists reading_details_transmitter_idx
-  on cgm_private.reading_details (person_id, transmitter_hash, transmitter_ticks)
-  where transmitter_hash is not null;
+  on cgm_private.reading_details (person_id, transmitter_ticks, transmitter_hash)
+  where transmitter_ticks is not null;
 
 -- Records that could not be read.
 create table if not exists cgm_private.rejected_records (

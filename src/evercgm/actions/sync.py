@@ -17,7 +17,7 @@ from evercgm.actions.windows import Marks, Plan, Step
 from evercgm.core import counts
 from evercgm.core import sync as schedule
 from evercgm.core.audit import SERVICE, Action
-from evercgm.core.connection import Status
+from evercgm.core.connection import BY_FILE, Status
 from evercgm.core.counts import Counts
 from evercgm.core.errors import CallsHeldBack, EvercgmError, SealBroken, VendorChanged, VendorTryLater
 from evercgm.core.limits import Urgency
@@ -145,7 +145,7 @@ async def _begin(
             loaded = await connections.load(conn, db.vault, connection_id)
             if loaded is None:
                 return None
-            if loaded.status in RESTING:
+            if loaded.status in RESTING or loaded.region == BY_FILE:
                 return await _at_rest(conn, loaded)
             run, new = await runs.open_or_make(
                 conn, loaded.id, loaded.person_id, trigger, window_from=window[0], window_to=window[1]
@@ -370,7 +370,7 @@ async def _cancelled(db: Database, run: Run) -> Result:
 
 async def _at_rest(conn: Connection, loaded: Loaded) -> Result:
     """Nothing is asked of the vendor; a run that waits for this connection ends."""
-    reason = loaded.reason or RESTING[loaded.status]
+    reason = loaded.reason or RESTING.get(loaded.status, "by_file")
     run = await runs.open_run(conn, loaded.id)
     if run is not None:
         await runs.finish(conn, run, "failed", reason)

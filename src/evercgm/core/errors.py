@@ -16,6 +16,9 @@ EvercgmError
 ├── SyncTooSoon                  a manual sync within the minute
 ├── TooOften                     an owner's deed that was done too often within the hour
 ├── BadInput                     a field of a request is wrong
+│   ├── CellRefused              a line of a file is wrong: nothing of the file is taken
+│   └── AnswerNeeded             only the person can tell; what may be answered stands beside it
+├── TooLarge                     more than we take at once
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
 """
@@ -105,7 +108,7 @@ class ChooseFirst(EvercgmError):
 class NothingToSync(EvercgmError):
     """What was asked for has no connection that is synced; ``field`` named it.
 
-    ``reason``, a stable code: ``not_connected``, or ``paused``.
+    ``reason``, a stable code: ``not_connected``, ``paused``, or ``by_file`` (it is filled by imports alone).
     """
 
     def __init__(self, reason: str, field: str):
@@ -149,6 +152,28 @@ class BadInput(EvercgmError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class CellRefused(BadInput):
+    """A place in a file is wrong. ``line`` and ``column`` count from 1; ``heading``: the column's name, if any."""
+
+    def __init__(self, line: int, column: int, message: str, heading: str = ""):
+        place = f"line {line}, column {column}" + (f" ({heading})" if heading else "")
+        super().__init__("file", f"{place}: {message}")
+        self.line = line
+        self.column = column
+
+
+class AnswerNeeded(BadInput):
+    """What nobody but the person knows; ``choices``: what ``field`` may be."""
+
+    def __init__(self, field: str, message: str, choices: tuple[str, ...]):
+        super().__init__(field, message)
+        self.choices = choices
+
+
+class TooLarge(EvercgmError):
+    """The text says what is too large, and how large it may be."""
 
 
 class SealBroken(EvercgmError):

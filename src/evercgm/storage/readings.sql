@@ -4,7 +4,9 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
--- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
+-- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal value
+-- as near as the two streams need it (core/nearness.py). Settled: what is stored says the same, so there is nothing to
+-- write. Where something is: whether files, and clouds, tell of the same reading, too.
 -- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
 -- fence, offset 0, has it found by its reading and not among all that the person has.)
 with incoming as materialized (
@@ -13,6 +15,9 @@ with incoming as materialized (
     n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
     transmitter text, ticks bigint
   )
+), files as materialized (
+  select f.stream, f.seconds, f.mg_dl
+  from unnest(%(files)s::text[], %(files_seconds)s::int[], %(files_mg_dl)s::int[]) as f (stream, seconds, mg_dl)
 ), gone as (
   select d.record_key
   from public.glucose_readings r
@@ -38,6 +43,7 @@ with incoming as materialized (
     and d.record_key = any(array(select g.record_key from gone g))
 ), found as materialized (
   select i.n,
+         i.record_key,
          known.reading_id is not null as known,
          known.settled,
          coalesce(
@@ -51,14 +57,42 @@ with incoming as materialized (
              limit 1
            ),
            (
+             select d.reading_id
+             from cgm_private.reading_details d
+             join public.glucose_readings r on r.id = d.reading_id
+             where d.person_id = %(person_id)s
+               and d.transmitter_ticks = i.ticks
+               and d.stream <> %(stream)s
+               and (%(of_file)s or d.stream in (select f.stream from files f))
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '1 day'
+                                     and (i.measured_at at time zone 'UTC') + interval '1 day'
+               and abs(r.value - i.value) <= %(widest_mg_dl)s
+             limit 1
+           ),
+           (
              select r.id
              from public.glucose_readings r
+             cross join lateral (
+               select abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC'))) as seconds,
+                      abs(r.value - i.value) as mg_dl
+             ) apart
              where r.person_id = %(person_id)s
                and r.source = 'cgm'
-               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '30 seconds'
-                                     and (i.measured_at at time zone 'UTC') + interval '30 seconds'
-               and r.value = i.value
-             order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - %(widest_s)s * interval '1 second'
+                                     and (i.measured_at at time zone 'UTC') + %(widest_s)s * interval '1 second'
+               and r.value between i.value - %(widest_mg_dl)s and i.value + %(widest_mg_dl)s
+               and (
+                 (apart.seconds <= %(near_s)s and apart.mg_dl <= %(near_mg_dl)s)
+                 or exists (
+                   select
+                   from cgm_private.reading_details d
+                   join files f on f.stream = d.stream
+                   where d.reading_id = r.id
+                     and apart.seconds <= greatest(f.seconds, %(near_s)s)
+                     and apart.mg_dl <= greatest(f.mg_dl, %(near_mg_dl)s)
+                 )
+               )
+             order by apart.seconds
              limit 1
            )
          ) as reading_id
@@ -67,7 +101,7 @@ with incoming as materialized (
     select d.reading_id,
            d.absent_since is null
              and (d.trend, d.trend_rate, d.flag) is not distinct from (i.trend, i.trend_rate, i.flag)
-             and r.cgm_connection_id is not null
+             and (r.cgm_connection_id is not null or %(connection_id)s::text is null)
              and r.value = i.value
              and r."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
     from cgm_private.reading_details d
@@ -76,9 +110,17 @@ with incoming as materialized (
     limit 1
   ) known on true
 )
-select n, reading_id, known, settled
-from found
-where reading_id is not null
+select f.n, f.reading_id, f.known, coalesce(f.settled, false) as settled, told.by_files, told.by_clouds
+from found f
+cross join lateral (
+  select coalesce(bool_or(d.stream in (select x.stream from files x)), false) as by_files,
+         coalesce(bool_or(d.stream not in (select x.stream from files x)), false) as by_clouds
+  from cgm_private.reading_details d
+  where f.settled is not true
+    and d.reading_id = f.reading_id
+    and (d.stream, d.record_key) <> (%(stream)s, f.record_key)
+) told
+where f.reading_id is not null
 
 -- name: store
 -- What matched nothing becomes a reading: an id that is there already is the same one, so a replay is harmless. What
