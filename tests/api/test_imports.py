@@ -58,7 +58,7 @@ async def test_the_same_file_again_adds_nothing(client: httpx2.AsyncClient, ada:
 
 async def test_the_same_file_sent_twice_at_once_is_stored_once(client: httpx2.AsyncClient, ada: Owner) -> None:
     body = libreview(
-        [(f"{datetime(2026, 11, 14) + timedelta(minutes=5 * n):%d-%m-%Y %H:%M}", 0, 99) for n in range(900)]
+        [(f"{datetime(2026, 11, 14, tzinfo=UTC) + timedelta(minutes=5 * n):%d-%m-%Y %H:%M}", 0, 99) for n in range(900)]
     )
 
     answers = await asyncio.gather(*(send(client, ada, body) for _ in range(4)))
@@ -225,7 +225,8 @@ async def test_each_bad_form_has_its_own_answer(client: httpx2.AsyncClient, ada:
 
 async def test_each_bad_file_has_its_own_answer(client: httpx2.AsyncClient, ada: Owner, database: Any) -> None:
     sent = [
-        (b"", "it is empty"), (gzip.compress(GOOD), "unpack it first"), (b"PK\x03\x04" + b"\x00" * 60, "unpack it first"),
+        (b"", "it is empty"), (gzip.compress(GOOD), "unpack it first"),
+        (b"PK\x03\x04" + b"\x00" * 60, "unpack it first"),
         (bytes(range(256)) * 20, "it is no text"), (b"%PDF-1.7", "it is a PDF"),
         (b"date,sgv\n2026-03-13,95\n", "it is none of the exports that are read here"),
         (cases("carelink_csv")[-2]["body"], "set the CareLink website to English"),

@@ -1,4 +1,4 @@
-"""A reader that others wrote agrees with ours on every export that it reads right; what it does otherwise stands here."""
+"""A reader that others wrote agrees with ours on every export that it reads right; where it does not stands here."""
 
 from datetime import datetime
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from cgm_format import FormatParser
 from export_files import cases, read
+from polars.exceptions import PolarsError
 
 from evercgm.file_imports.parsed import Answers
 
@@ -22,7 +23,7 @@ OTHERWISE = {
     "libreview_csv, German, empty second line": "its headings are known in English alone",
     "libreview_csv, French, decimal comma in quoted cells": "its headings are known in English alone",
     "libreview_csv, decimal comma in mmol/L": "decimal commas become nulls",
-    "libreview_csv, clinic export: a line with name and birth date before the header": "it takes the line for the header",
+    "libreview_csv, clinic export: a line with name and birth date before the header": "takes that line as header",
     "libreview_csv, row with year 1 and row with an unknown record type: skip and count": "keeps the year 1, drops HI",
     "carelink_csv, US, comma, decimal point": "it reads semicolons alone",
     "carelink_csv, mmol/L": "it knows mg/dL alone",
@@ -48,9 +49,7 @@ def test_where_it_is_no_witness_it_still_is_none(name: str) -> None:
 
     try:
         theirs = by_the_other(ALL[name]["body"])
-    except Exception as failure:
-        # Its own errors, and those of the table library below it.
-        assert type(failure).__module__.split(".")[0] in ("cgm_format", "polars")
+    except (ValueError, PolarsError):
         return
 
     assert len(theirs) != len(ours) + scans or [at for at, _ in theirs] != [at for at, _ in ours]
