@@ -139,7 +139,7 @@ def taken_over(loaded: Loaded, run: Run) -> Result:
 
 async def at_rest(conn: Connection, loaded: Loaded) -> Result:
     """Nothing is asked of the vendor; a run that waits for this connection ends."""
-    reason = loaded.reason or RESTING[loaded.status]
+    reason = loaded.reason or RESTING.get(loaded.status, "by_file")
     run = await runs.open_run(conn, loaded.id)
     if run is not None:
         await runs.finish(conn, run, "failed", reason)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from evercgm.core.caller import Caller
+from evercgm.core.connection import BY_FILE
 from evercgm.core.errors import BadInput, CallsHeldBack, NothingToSync, NotYours, ReconnectNeeded, SyncTooSoon
 from evercgm.storage import budgets, connections, jobs, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
@@ -49,9 +50,10 @@ async def request_sync(
         owned = await connections.own_connections(conn, person_id=person_id, connection_id=connection_id)
         if not owned and connection_id is not None:
             raise NotYours("connection", connection_id)
-        synced = [row for row in owned if row["status"] in SYNCED]
+        fetched = [row for row in owned if row["region"] != BY_FILE]
+        synced = [row for row in fetched if row["status"] in SYNCED]
         if not synced:
-            raise _refusal({row["status"] for row in owned}, "connection_id" if connection_id else "person_id")
+            raise _refusal(fetched, owned, "connection_id" if connection_id else "person_id")
         await become_worker(conn)
         return await _request_all(conn, synced, start, end)
 
@@ -69,10 +71,12 @@ def _check_window(start: datetime | None, end: datetime | None, now: datetime) -
         raise BadInput("from", f"must lie at most {LONGEST_DAYS} days before 'to', or before now")
 
 
-def _refusal(statuses: set[str], field: str) -> ReconnectNeeded | NothingToSync:
-    if "expired" in statuses:
+def _refusal(fetched: list[Row], owned: list[Row], field: str) -> ReconnectNeeded | NothingToSync:
+    if any(row["status"] == "expired" for row in fetched):
         return ReconnectNeeded()
-    return NothingToSync("paused" if statuses else "not_connected", field)
+    if fetched:
+        return NothingToSync("paused", field)
+    return NothingToSync("by_file" if owned else "not_connected", field)
 
 
 async def _request_all(

@@ -16,6 +16,7 @@ from evercgm.actions.side_routes import SideRead, read_side_routes
 from evercgm.actions.watching import unwatched
 from evercgm.actions.windows import Marks, Plan, Step
 from evercgm.core import counts
+from evercgm.core.connection import BY_FILE
 from evercgm.core.counts import Counts
 from evercgm.core.errors import (
     CallsHeldBack,
@@ -151,6 +152,8 @@ async def _begin(
             loaded = await connections.load(conn, db.vault, connection_id)
             if loaded is None:
                 return None
+            if loaded.region == BY_FILE:
+                return await endings.at_rest(conn, loaded)
             if loaded.provider not in vendors.providers:
                 raise NewerVersion(f"a connection at {loaded.provider}, which this version does not know")
             if loaded.status in RESTING and not (loaded.status == "expired" and loaded.has_side_routes):

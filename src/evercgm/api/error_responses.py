@@ -34,8 +34,9 @@ class Problem(Exception):
 
 
 class ProblemBody(BaseModel):
-    """The body of every error. ``errors`` names the fields that are wrong.
+    """The body of every error.
 
+    ``errors`` names the fields that are wrong; of a file also ``line`` and ``column``, of a question its ``choices``.
     ``attempt``: a sign-in that waits ten minutes for a yes, or for one of the ``choices`` (id and label).
     """
 
@@ -45,7 +46,7 @@ class ProblemBody(BaseModel):
     code: str
     detail: str
     request_id: str | None = None
-    errors: list[dict[str, str]] | None = None
+    errors: list[dict[str, Any]] | None = None
     attempt: str | None = None
     choices: list[dict[str, str]] | None = None
 
@@ -89,6 +90,7 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
 _NOTHING_TO_SYNC = {
     "not_connected": "This person has no connection that we sync. Connect one first.",
     "paused": "This connection is paused. Resume it first.",
+    "by_file": "This connection is filled by files alone. Import the next one.",
 }
 _DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
     "not_found": (404, "not_found", "There is no such thing among what you may see."),
@@ -101,7 +103,6 @@ _DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
 _BY_STATUS = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
-    413: ("too_large", "The request is larger than 64 KiB."),
     415: ("not_json", "Send the fields as JSON, with Content-Type: application/json."),
 }
 # What a field should be, by the kind of its fault as pydantic names it; the braces are filled from the field's bounds.
@@ -142,6 +143,8 @@ def problem_of(exc: Exception) -> Problem:
         return exc
     if isinstance(exc, errors.BadInput):
         return Problem(422, "bad_input", f"{exc.field}: {exc.message}")
+    if isinstance(exc, errors.TooLarge):
+        return Problem(413, "too_large", str(exc))
     if isinstance(exc, errors.NothingToSync):
         return Problem(409, exc.reason, _NOTHING_TO_SYNC[exc.reason])
     for kind, status, code, detail in _ANSWERS:
@@ -176,7 +179,7 @@ def _retry_after(exc: errors.EvercgmError) -> dict[str, str]:
 def problem_response(
     problem: Problem,
     request_id: str | None,
-    fields: list[dict[str, str]] | None = None,
+    fields: Sequence[dict[str, Any]] | None = None,
     *,
     attempt: str | None = None,
     choices: list[dict[str, str]] | None = None,
@@ -188,7 +191,7 @@ def problem_response(
         code=problem.code,
         detail=problem.detail,
         request_id=request_id,
-        errors=fields,
+        errors=None if fields is None else list(fields),
         attempt=attempt,
         choices=choices,
     )
@@ -232,9 +235,14 @@ def _waiting(exc: Exception) -> dict[str, Any]:
     return {}
 
 
-def _fields(exc: Exception, problem: Problem) -> list[dict[str, str]] | None:
+def _fields(exc: Exception, problem: Problem) -> list[dict[str, Any]] | None:
     if isinstance(exc, errors.BadInput):
-        return [{"field": exc.field, "message": exc.message}]
+        more: dict[str, Any] = {}
+        if isinstance(exc, errors.CellRefused):
+            more = {"line": exc.line, "column": exc.column}
+        elif isinstance(exc, errors.AnswerNeeded):
+            more = {"choices": list(exc.choices)}
+        return [{"field": exc.field, "message": exc.message, **more}]
     return [{"field": exc.field, "message": problem.detail}] if isinstance(exc, errors.NothingToSync) else None
 
 
@@ -242,6 +250,8 @@ async def _on_http(request: Request, exc: Exception) -> JSONResponse:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     headers = exc.headers if isinstance(exc, HTTPException) else None
     code, detail = _BY_STATUS.get(status, _OTHERWISE)
+    if isinstance(exc, HTTPException) and status == 413:
+        code, detail = "too_large", exc.detail
     return problem_response(Problem(status, code, detail, headers=headers), request_id_of(request))
 
 

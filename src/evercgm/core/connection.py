@@ -6,6 +6,8 @@ from typing import Literal
 Status = Literal["connected", "error", "expired", "disconnected"]
 Freshness = Literal["current", "delayed", "stale", "none"]
 
+# In place of a region: no cloud is asked, the person imports files.
+BY_FILE = "file"
 CADENCE = timedelta(minutes=5)
 UPLOAD_ALLOWANCE = timedelta(minutes=15)
 # Beyond this much over the usual delay a value says nothing about now.

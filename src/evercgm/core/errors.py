@@ -16,6 +16,9 @@ EvercgmError
 ├── SyncTooSoon                  a manual sync within the minute
 ├── TooOften                     an owner's deed that was done too often within the hour
 ├── BadInput                     a field of a request is wrong
+│   ├── CellRefused              a line of a file is wrong: nothing of the file is taken
+│   └── AnswerNeeded             only the person can tell; what may be answered stands beside it
+├── TooLarge                     more than we take at once
 ├── NewerVersion                 made by a newer version of us, and left to those who know it
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
@@ -122,7 +125,7 @@ class OtherAccount(EvercgmError):
 class NothingToSync(EvercgmError):
     """What was asked for has no connection that is synced; ``field`` named it.
 
-    ``reason``, a stable code: ``not_connected``, or ``paused``.
+    ``reason``, a stable code: ``not_connected``, ``paused``, or ``by_file`` (it is filled by imports alone).
     """
 
     def __init__(self, reason: str, field: str):
@@ -170,6 +173,28 @@ class BadInput(EvercgmError):
 
 class NewerVersion(EvercgmError):
     """A job or a connection of a kind that this version does not know; workers of another one are there for it."""
+
+
+class CellRefused(BadInput):
+    """A place in a file is wrong. ``line`` and ``column`` count from 1; ``heading``: the column's name, if any."""
+
+    def __init__(self, line: int, column: int, message: str, heading: str = ""):
+        place = f"line {line}, column {column}" + (f" ({heading})" if heading else "")
+        super().__init__("file", f"{place}: {message}")
+        self.line = line
+        self.column = column
+
+
+class AnswerNeeded(BadInput):
+    """What nobody but the person knows; ``choices``: what ``field`` may be."""
+
+    def __init__(self, field: str, message: str, choices: tuple[str, ...]):
+        super().__init__(field, message)
+        self.choices = choices
+
+
+class TooLarge(EvercgmError):
+    """The text says what is too large, and how large it may be."""
 
 
 class SealBroken(EvercgmError):

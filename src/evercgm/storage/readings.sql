@@ -4,9 +4,11 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
--- clock, (3) by an equal value within 30 s, (4) within the slot among what came by a lesser or a greater way. Settled:
--- what is stored says the same, so there is nothing to write. First, makers: of this way's records of the reading this
--- one has the first key; and the lesser records that it has as well.
+-- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal value
+-- as near as the two streams need it (core/nearness.py), (4) within the slot among what came by a lesser or a greater
+-- way. Settled: what is stored says the same, so there is nothing to write. Where something is: first, makers: of this
+-- way's records of the reading this one has the first key, and the lesser records that it has as well; whether files, and
+-- clouds, tell of the same reading, too.
 -- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
 -- fence, offset 0, has it found by its reading and not among all that the person has.)
 with incoming as materialized (
@@ -15,6 +17,9 @@ with incoming as materialized (
     n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
     transmitter text, ticks bigint
   )
+), files as materialized (
+  select f.stream, f.seconds, f.mg_dl
+  from unnest(%(files)s::text[], %(files_seconds)s::int[], %(files_mg_dl)s::int[]) as f (stream, seconds, mg_dl)
 ), gone as (
   select d.record_key
   from public.glucose_readings r
@@ -40,6 +45,7 @@ with incoming as materialized (
     and d.record_key = any(array(select g.record_key from gone g))
 ), found as materialized (
   select i.n,
+         i.record_key,
          known.settled,
          coalesce(
            known.reading_id,
@@ -52,14 +58,42 @@ with incoming as materialized (
              limit 1
            ),
            (
+             select d.reading_id
+             from cgm_private.reading_details d
+             join public.glucose_readings r on r.id = d.reading_id
+             where d.person_id = %(person_id)s
+               and d.transmitter_ticks = i.ticks
+               and d.stream <> %(stream)s
+               and (%(of_file)s or d.stream in (select f.stream from files f))
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '1 day'
+                                     and (i.measured_at at time zone 'UTC') + interval '1 day'
+               and abs(r.value - i.value) <= %(widest_mg_dl)s
+             limit 1
+           ),
+           (
              select r.id
              from public.glucose_readings r
+             cross join lateral (
+               select abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC'))) as seconds,
+                      abs(r.value - i.value) as mg_dl
+             ) apart
              where r.person_id = %(person_id)s
                and r.source = 'cgm'
-               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '30 seconds'
-                                     and (i.measured_at at time zone 'UTC') + interval '30 seconds'
-               and r.value = i.value
-             order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - %(widest_s)s * interval '1 second'
+                                     and (i.measured_at at time zone 'UTC') + %(widest_s)s * interval '1 second'
+               and r.value between i.value - %(widest_mg_dl)s and i.value + %(widest_mg_dl)s
+               and (
+                 (apart.seconds <= %(near_s)s and apart.mg_dl <= %(near_mg_dl)s)
+                 or exists (
+                   select
+                   from cgm_private.reading_details d
+                   join files f on f.stream = d.stream
+                   where d.reading_id = r.id
+                     and apart.seconds <= greatest(f.seconds, %(near_s)s)
+                     and apart.mg_dl <= greatest(f.mg_dl, %(near_mg_dl)s)
+                 )
+               )
+             order by apart.seconds
              limit 1
            ),
            (
@@ -89,7 +123,7 @@ with incoming as materialized (
            d.absent_since is null
              and (d.trend, d.trend_rate, d.flag)
                  is not distinct from (coalesce(i.trend, d.trend), coalesce(i.trend_rate, d.trend_rate), i.flag)
-             and r.cgm_connection_id is not null
+             and (r.cgm_connection_id is not null or %(connection_id)s::text is null)
              and r.value = i.value
              and r."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
     from cgm_private.reading_details d
@@ -98,16 +132,20 @@ with incoming as materialized (
     limit 1
   ) known on true
 )
-select f.n, f.reading_id, f.settled, beside.first, beside.makers
+select f.n, f.reading_id, coalesce(f.settled, false) as settled, beside.first, beside.makers, beside.by_files,
+       beside.by_clouds
 from found f
-left join lateral (
-  select bool_and(d.record_key >= (select i.record_key from incoming i where i.n = f.n))
-           filter (where d.stream = %(stream)s) is not false as first,
+cross join lateral (
+  select bool_and(d.record_key >= f.record_key) filter (where d.stream = %(stream)s) is not false as first,
          json_agg(json_build_array(d.stream, d.record_key))
-           filter (where d.stream ^@ any(%(lesser)s::text[])) as makers
+           filter (where d.stream ^@ any(%(lesser)s::text[])) as makers,
+         coalesce(bool_or(d.stream = any(%(files)s::text[])) filter (where o.other), false) as by_files,
+         coalesce(bool_or(d.stream <> all(%(files)s::text[])) filter (where o.other), false) as by_clouds
   from cgm_private.reading_details d
-  where d.reading_id = f.reading_id
-) beside on f.settled is not true and cardinality(%(lesser)s::text[]) > 0
+  cross join lateral (select (d.stream, d.record_key) <> (%(stream)s, f.record_key) as other) o
+  where f.settled is not true
+    and d.reading_id = f.reading_id
+) beside
 where f.reading_id is not null
 
 -- name: store

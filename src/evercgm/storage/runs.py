@@ -9,7 +9,7 @@ from evercgm.storage.database import Connection, Row, load_queries
 from evercgm.storage.readings import Saved
 
 QUERIES = load_queries("runs.sql")
-Trigger = Literal["person", "schedule", "connect", "command"]
+Trigger = Literal["person", "schedule", "connect", "command", "import"]
 Outcome = Literal["succeeded", "nothing_new", "failed", "cancelled"]
 
 

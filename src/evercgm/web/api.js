@@ -4,6 +4,7 @@ import * as clock from './clock.js';
 
 const BASE = '/api/metabolic/cgm';
 const PATIENCE_MS = 20_000;
+const PATIENCE_OF_FILES_MS = 10 * 60_000;
 const PAGE_OF_READINGS = 1000;
 const PAGES_AT_MOST = 40;
 const PAGE_OF_EVENTS = 20;
@@ -18,6 +19,7 @@ export class Problem extends Error {
     this.detail = this.message;
     this.requestId = body.request_id || '';
     this.more = body;
+    this.fields = Array.isArray(body.errors) ? body.errors : [];
     this.retryAfter = retryAfter;
   }
 }
@@ -85,6 +87,32 @@ export const syncNow = async (connectionId) =>
   (await call('POST', `${BASE}/sync`, { connection_id: connectionId })).runs;
 export const syncs = async (connectionId) =>
   (await call('GET', `${BASE}/syncs?${query({ connection_id: connectionId })}`)).syncs;
+
+/**
+ * Sends an exported file with what the person says beside it. `progress(share)` is told how much of it is sent, 0 to 1.
+ * By XMLHttpRequest, since fetch does not tell; a large file may take minutes. An aborted `signal` rejects.
+ */
+export function importFile(personId, file, answers, progress, signal) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries({ ...answers, person_id: personId })) body.set(name, value);
+  body.set('file', file);
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const gone = () => reject(new Unreachable('the import was not answered'));
+    request.open('POST', `${BASE}/imports`);
+    request.responseType = 'json';
+    request.timeout = PATIENCE_OF_FILES_MS;
+    request.upload.addEventListener('progress', (event) => { if (event.lengthComputable) progress(Math.min(event.loaded / event.total, 0.999)); });
+    request.upload.addEventListener('load', () => progress(1));
+    for (const end of ['error', 'timeout', 'abort']) request.addEventListener(end, gone);
+    request.addEventListener('load', () => {
+      if (request.status === 201 && request.response) resolve(request.response);
+      else reject(new Problem(request.status, request.response ?? {}, Number.parseInt(request.getResponseHeader('Retry-After') ?? '', 10) || null));
+    });
+    signal.addEventListener('abort', () => request.abort());
+    request.send(body);
+  });
+}
 
 /** Who did what with a person's data, newest first: `{events, next}`; `next` leads on to older ones, or is null. */
 export const audit = (personId) => call('GET', `${BASE}/audit?${query({ person_id: personId, limit: PAGE_OF_EVENTS })}`);

@@ -92,7 +92,8 @@ function makeCard(first, host, dialog) {
     const status = part(element, 'status');
     say(status, words.status(connection.status));
     status.dataset.status = connection.status;
-    const late = lateWords(connection, now);
+    const byFile = words.isByFile(connection);
+    const late = byFile ? '' : lateWords(connection, now);
     const said = words.statusMessage(connection);
     // A consent that ends in some weeks must not hide for weeks that nothing comes today.
     const message = connection.reason === 'consent_ends_soon' ? `${late} ${said}`.trim() : said || late;
@@ -104,10 +105,9 @@ function makeCard(first, host, dialog) {
     const way = wayOf(host.providers(), connection);
     part(element, 'reconnect').hidden = !(renewable && way?.regions.length);
     // Where only files come there is nothing to fetch, nor to pause.
-    const byFiles = way?.connect === 'import';
-    part(element, 'sync').hidden = mendable || byFiles || connection.status === 'disconnected';
+    part(element, 'sync').hidden = mendable || byFile || connection.status === 'disconnected';
     fillRest(rest, restWords, connection);
-    rest.hidden ||= byFiles;
+    rest.hidden ||= byFile;
     fillRoutes(part(element, 'routes'), connection, now, host);
     const open = runs.find((run) => run.state !== 'done');
     working(element, asked || open !== undefined);
@@ -130,6 +130,8 @@ function makeCard(first, host, dialog) {
     say(part(element, 'newest'), facts.newest_reading_at ? words.ago(new Date(facts.newest_reading_at), now) : 'none yet');
     say(part(element, 'last-sync'), facts.last_sync_at ? words.ago(new Date(facts.last_sync_at), now) : 'not yet');
     const next = facts.next_sync_at && !needsSignIn(facts) && facts.status !== 'disconnected';
+    part(element, 'next-row').hidden = words.isByFile(facts);
+    say(part(element, 'last-label'), words.isByFile(facts) ? 'Last import' : 'Last sync');
     say(part(element, 'next-sync'), next ? words.ahead(new Date(facts.next_sync_at), now) : 'not planned');
     const region = regionOf(host.providers(), facts);
     say(part(element, 'region'), region);
@@ -275,7 +277,7 @@ function tooSoon(error) {
 const wayOf = (providers, connection) => providers.find((way) => way.id === connection.provider);
 
 function nameOf(providers, id) {
-  return providers.find((provider) => provider.id === id)?.name ?? id;
+  return providers.find((provider) => provider.id === id)?.name ?? words.fileName(id);
 }
 
 /** The region's name where there is a choice of regions, else ''. */
