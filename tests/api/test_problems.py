@@ -19,6 +19,7 @@ from evercgm.api import error_responses
 from evercgm.api.app import create_app
 from evercgm.api.error_responses import problem_of
 from evercgm.core import errors
+from evercgm.core.connection import NEEDS_SIGN_IN
 from evercgm.runtime import Runtime
 from evercgm.storage.database_errors import classify
 from evercgm.storage.identity import TokenRefused, sign_in_link, use_link
@@ -45,6 +46,9 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.SignInLocked: errors.SignInLocked(300),
     errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
     errors.OtherAccount: errors.OtherAccount("attempt-1"),
+    errors.TooLarge: errors.TooLarge("A file may have 64 MB."),
+    errors.CellRefused: errors.CellRefused(3, 2, "is no value", "Glucose"),
+    errors.AnswerNeeded: errors.AnswerNeeded("time_zone", "which one?", ("UTC",)),
     errors.NothingToSync: errors.NothingToSync("paused", "connection_id"),
 }
 
@@ -70,7 +74,7 @@ def _codes_in_the_source() -> set[tuple[int, str]]:
         tables
         | _literals("Problem", 1)
         | _literals("ReconnectNeeded", 0)
-        | {(409, code) for code in error_responses._NOTHING_TO_SYNC}
+        | {(409, code) for code in (*error_responses._NOTHING_TO_SYNC, *NEEDS_SIGN_IN)}
     )
 
 
@@ -87,7 +91,7 @@ def test_every_error_of_the_house_has_an_answer(kind: type[errors.EvercgmError])
 
     assert problem.code != "internal_error"
     assert "marked" not in problem.detail
-    assert problem.detail.endswith(".") or kind is errors.BadInput
+    assert problem.detail.endswith(".") or issubclass(kind, errors.BadInput)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,12 @@ MESSAGES: dict[str, str] = {
     "paused": "Paused. No readings are fetched until you resume.",
 }  # fmt: skip
 
+# After these only a new sign-in brings readings.
+NEEDS_SIGN_IN = (
+    "reconnect_needed", "no_tokens", "wrong_password", "password_needed", "accept_terms", "verify_email", "two_factor",
+    "vendor_step", "nobody_followed", "unfollowed",
+)  # fmt: skip
+
 
 def message_for(reason: str | None, ends_at: datetime | None = None) -> str | None:
     """A sentence that says what happened and what to do; None where all is well.

@@ -19,7 +19,7 @@ from evercgm.core.errors import VendorChanged, VendorDenied, VendorRateLimited, 
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.metered import Meter
-from evercgm.settings import is_loopback
+from evercgm.web_addresses import is_loopback
 
 log = get_logger(__name__)
 LARGEST_BODY = 32 * 1024 * 1024

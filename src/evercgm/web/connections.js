@@ -10,6 +10,10 @@ import { makeSignIn } from './sign_in.js';
 import * as words from './words.js';
 
 const RUNS_SHOWN = 8;
+const NEEDS_SIGN_IN = [
+  'not_adopted', 'reconnect_needed', 'no_tokens', 'wrong_password', 'password_needed', 'accept_terms', 'verify_email',
+  'two_factor', 'vendor_step', 'nobody_followed', 'unfollowed',
+];
 
 /**
  * Makes the list of cards. `host` gives `providers()` (the last answer), `refresh()` (now), `notice(kind,
@@ -145,7 +149,7 @@ function makeCard(first, host, dialog) {
 
 /** Whether only a new consent mends it, also where the vendor's no came during a pause. */
 function needsSignIn(connection) {
-  return connection.status === 'expired' || ['not_adopted', 'reconnect_needed', 'no_tokens'].includes(connection.reason);
+  return connection.status === 'expired' || NEEDS_SIGN_IN.includes(connection.reason);
 }
 
 /** One button for both ways, so that focus stays where it is. */
