@@ -46,9 +46,9 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.SignInLocked: errors.SignInLocked(300),
     errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
     errors.OtherAccount: errors.OtherAccount("attempt-1"),
-    errors.TooLarge: errors.TooLarge("A file may have 64 MB."),
-    errors.CellRefused: errors.CellRefused(3, 2, "is no value", "Glucose"),
-    errors.AnswerNeeded: errors.AnswerNeeded("time_zone", "which one?", ("UTC",)),
+    errors.CellRefused: errors.CellRefused(3, 5, "what would be right"),
+    errors.AnswerNeeded: errors.AnswerNeeded("field", "what would be right", ("one", "other")),
+    errors.TooLarge: errors.TooLarge(64),
     errors.NothingToSync: errors.NothingToSync("paused", "connection_id"),
 }
 

@@ -144,7 +144,7 @@ def problem_of(exc: Exception) -> Problem:
     if isinstance(exc, errors.BadInput):
         return Problem(422, "bad_input", f"{exc.field}: {exc.message}")
     if isinstance(exc, errors.TooLarge):
-        return Problem(413, "too_large", str(exc))
+        return Problem(413, "too_large", f"The file is larger than {exc.most_mb} MB. Export a shorter period.")
     if isinstance(exc, errors.NothingToSync):
         return Problem(409, exc.reason, _NOTHING_TO_SYNC[exc.reason])
     for kind, status, code, detail in _ANSWERS:

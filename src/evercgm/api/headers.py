@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evercgm.api.error_responses import Problem, problem_of, problem_response
-from evercgm.file_imports.text import LARGEST
+from evercgm.core.errors import TooLarge
+from evercgm.file_imports.text import LARGEST, LARGEST_MB
 
 LONGEST_BODY = 64 * 1024
 # A file, and the fields beside it.
@@ -99,7 +100,7 @@ class Caught:
     def _bound(self, path: str) -> tuple[int, str]:
         """How long a body may be, and what is said of a longer one."""
         if path == self._files_at:
-            return LONGEST_FORM, f"The file is larger than {LARGEST // 2**20} MB. Export a shorter period."
+            return LONGEST_FORM, problem_of(TooLarge(LARGEST_MB)).detail
         return LONGEST_BODY, "The request is larger than 64 KiB."
 
 

@@ -14,6 +14,7 @@ from evercgm.api.fields import ID_PATTERN, Told
 from evercgm.core.errors import BadInput
 from evercgm.file_imports.formats import FORMATS
 from evercgm.file_imports.parsed import Answers
+from evercgm.file_imports.text import LARGEST
 from evercgm.storage import views
 
 router = APIRouter(tags=["imports"])
@@ -31,9 +32,15 @@ _FORM: dict[str, Any] = {
                     "required": ["file", "time_zone"],
                     "additionalProperties": False,
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "as the vendor gave it"},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "maxLength": LARGEST,
+                            "description": "as the vendor gave it",
+                        },
                         "time_zone": {
                             "type": "string",
+                            "maxLength": LONGEST_FIELD,
                             "description": "of the device's clock, an IANA name such as Europe/Berlin",
                         },
                         "date_order": {

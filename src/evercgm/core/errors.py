@@ -194,7 +194,11 @@ class AnswerNeeded(BadInput):
 
 
 class TooLarge(EvercgmError):
-    """The text says what is too large, and how large it may be."""
+    """A file of more than ``most_mb`` megabytes (of 2**20 bytes)."""
+
+    def __init__(self, most_mb: int):
+        super().__init__(f"the file is larger than {most_mb} MB: export a shorter period")
+        self.most_mb = most_mb
 
 
 class SealBroken(EvercgmError):

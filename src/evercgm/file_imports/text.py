@@ -5,7 +5,8 @@ from typing import BinaryIO
 
 from evercgm.core.errors import BadInput, CellRefused, TooLarge
 
-LARGEST = 64 * 1024 * 1024
+LARGEST_MB = 64
+LARGEST = LARGEST_MB * 2**20
 _HEAD = 4096
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _ARCHIVES = (
@@ -33,7 +34,7 @@ def open_text(file: BinaryIO) -> io.TextIOWrapper:
     """
     size = file.seek(0, io.SEEK_END)
     if size > LARGEST:
-        raise TooLarge(f"The file is larger than {LARGEST // 2**20} MB. Export a shorter period.")
+        raise TooLarge(LARGEST_MB)
     file.seek(0)
     head = file.read(_HEAD)
     file.seek(0)
