@@ -75,7 +75,7 @@ from generate_series(%(first)s + 1, %(last)s) n
 
 -- name: links
 insert into cgm_private.sign_in_links (token_hash, owner_id, expires_at)
-select sha256(('link' || n)::bytea), md5('owner' || n)::uuid::text, now() + interval '10 minutes'
+select sha256(('link' || n)::bytea), md5('owner' || n)::uuid::text, now() + interval '1 day'
 from generate_series(%(first)s + 1, %(last)s) n
 
 -- name: attempts
@@ -83,7 +83,7 @@ insert into cgm_private.oauth_attempts
   (id, state_hash, person_id, owner_id, provider, region, handover_hash, expires_at)
 select md5('attempt' || n)::uuid::text, sha256(('state' || n)::bytea), md5('person' || n)::uuid::text,
        md5('owner' || greatest(n, 2))::uuid::text, 'dexcom', 'us', sha256(('handover' || n)::bytea),
-       now() + interval '10 minutes'
+       now() + interval '1 day'
 from generate_series(%(first)s + 1, %(last)s) n
 
 -- name: erased

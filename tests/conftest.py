@@ -75,10 +75,13 @@ class Server:
             service_dsn=self._dsn(name, self.service),
         )
 
-    def create(self, name: str, template: str = "template0") -> FreshDatabase:
-        """Make a database owned by the run's owner, empty or a copy of a template."""
-        statement = sql.SQL("create database {} template {} owner {}").format(
-            sql.Identifier(name), sql.Identifier(template), sql.Identifier(self.owner)
+    def create(self, name: str, template: str = "template0", *, large: bool = False) -> FreshDatabase:
+        """Make a database owned by the run's owner, empty or a copy of a template; ``large``: file by file."""
+        statement = sql.SQL("create database {} template {} owner {} strategy {}").format(
+            sql.Identifier(name),
+            sql.Identifier(template),
+            sql.Identifier(self.owner),
+            sql.SQL("file_copy" if large else "wal_log"),
         )
         self.execute(statement)
         return self.database(name)

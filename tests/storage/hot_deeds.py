@@ -285,7 +285,7 @@ async def a_short_turn(scene: Scene) -> None:
     """What is due, but no more than a few: a turn takes 1,000 at most."""
     async with scene.db.as_worker() as conn:
         _asked, due = await connections.due(conn, 50)
-    assert len(due) >= 30
+    assert due
 
 
 async def engine(scene: Scene) -> None:

@@ -62,7 +62,7 @@ def crowded(postgres: Any, template: str) -> Iterator[Callable[[Size], Any]]:
 
 def run_on_a_copy(postgres: Any, database: Any, changes: Sequence[str] = (), deeds: Collection[str] = DEEDS) -> Run:
     """Deeds on a copy of a database, changed before; each once to warm up, and once more."""
-    copy = postgres.create(f"test_{secrets.token_hex(6)}", database.name)
+    copy = postgres.create(f"test_{secrets.token_hex(6)}", database.name, large=True)
     try:
         with psycopg.connect(copy.admin_dsn, autocommit=True) as admin:
             for change in changes:
