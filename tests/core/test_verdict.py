@@ -16,6 +16,7 @@ from evercgm.core.errors import (
     OperatorMustAct,
     ReconnectNeeded,
     SealBroken,
+    SignInLocked,
     VendorChanged,
     VendorDenied,
     VendorError,
@@ -48,6 +49,9 @@ LADDER = [
     (GrantRefused(), 2, "error", "sign_in_refused", 8 * HOUR),
     (GrantRefused(), 3, "error", "sign_in_refused", 16 * HOUR),
     (GrantRefused(), 4, "expired", "reconnect_needed", None),
+    (SignInLocked(1200), 0, "error", "sign_in_locked", 20 * MINUTE),
+    (SignInLocked(), 0, "error", "sign_in_locked", 10 * MINUTE),
+    (SignInLocked(1200), 1, "expired", "sign_in_locked", None),
     (VendorChanged("not JSON"), 0, "error", "vendor_changed", HOUR),
     (VendorChanged("not JSON"), 40, "error", "vendor_changed", HOUR),
     (OperatorMustAct("invalid_client"), 0, "error", "operator_must_act", HOUR),
@@ -66,7 +70,8 @@ LADDER = [
 def test_each_failure_has_its_status_its_reason_and_its_next_time(
     failure: EvercgmError, count: int, status: str, reason: str, wait: timedelta | None, chance: float
 ) -> None:
-    before = Trouble(reason if count and status != "expired" else ("sign_in_refused" if count else None), count, NOW)
+    was = reason if count and reason != "reconnect_needed" else ("sign_in_refused" if count else None)
+    before = Trouble(was, count, NOW)
 
     verdict = judge(failure, before, NOW, chance)
 

@@ -30,6 +30,7 @@ MESSAGES: dict[str, str] = {
     "sign_in_refused": "The vendor did not accept our stored access. We try again before asking you.",
     "reconnect_needed": "The vendor ended our access. Connect once more; your readings are kept.",
     "wrong_password": "The vendor did not take this user name and password. Sign in once more; nothing is tried twice.",
+    "sign_in_locked": "The vendor takes no sign-in of this account for a while. We try once more, and then ask you.",
     "password_needed": "The vendor's session has ended, and we keep no password. Sign in once more.",
     "accept_terms": "The vendor has new terms. Sign out of its app and in again, accept them, then sign in here.",
     "verify_email": "The vendor wants your e-mail address confirmed. Do so in its app, then sign in here.",

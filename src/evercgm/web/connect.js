@@ -42,7 +42,8 @@ function makeConnectCard(way, personId, host) {
   say(part(element, 'title'), way.name);
   part(element, 'unofficial').hidden = way.official;
   say(part(element, 'text'), ready ? connectWords(way) : `${way.name} is not set up on this service yet. Whoever runs it can add its credentials.`);
-  say(button, `Connect ${way.name}`);
+  say(button, byConsent ? `Connect ${way.name}` : 'Connect');
+  if (!byConsent) button.setAttribute('aria-label', `Connect ${way.name}`);
   button.dataset.test = `connect-${way.id}`;
   button.className = byConsent ? 'primary' : 'secondary';
   button.parentElement.hidden = !ready;

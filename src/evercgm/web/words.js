@@ -32,6 +32,7 @@ const TRIGGERS = { person: 'asked for here', connect: 'after connecting', comman
 
 const FAILURES = {
   wrong_password: 'the vendor did not take the password',
+  sign_in_locked: 'the vendor takes no sign-in for a while',
   password_needed: 'a new sign-in is needed',
   accept_terms: 'the vendor has new terms',
   verify_email: 'the vendor wants the e-mail confirmed',
