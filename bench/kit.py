@@ -45,14 +45,14 @@ Plain = psycopg.AsyncConnection[TupleRow]
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of the table: medians, the ratio that the bar speaks of, and whether it is reached."""
+    """One line of the table: medians, the ratio that the bar speaks of, and whether it is reached (None: no bar)."""
 
     name: str
     ours: str
     plain: str
     ratio: str
     reach: str
-    reached: bool
+    reached: bool | None
     notes: Sequence[str] = ()
 
 
@@ -156,11 +156,11 @@ def vendor(answers: Mapping[tuple[str, str], str]) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def open_bench(server: Embedded, base_url: str) -> AsyncIterator[Bench]:
-    """Everything opened; the Dexcom client's calls are timed."""
+async def open_bench(server: Embedded, base_url: str, key: bytes | None = None) -> AsyncIterator[Bench]:
+    """Everything opened; the Dexcom client's calls are timed. ``key``: 32 bytes, where others open our tokens, too."""
     app = VendorApp("us", base_url, "client", Secret("secret"), "http://cgm.test/callback")
     async with (
-        open_database(server.service_dsn, Vault(secrets.token_bytes(32))) as db,
+        open_database(server.service_dsn, Vault(key or secrets.token_bytes(32))) as db,
         open_vendors(PROVIDERS, {("dexcom", "us"): app}, Budgets(db)) as vendors,
         await psycopg.AsyncConnection.connect(server.owner_dsn, autocommit=True) as plain,
     ):

@@ -1,4 +1,7 @@
-"""A static vendor, its own process: pre-rendered answers by their address. ``python -m bench.vendor ANSWERS.json``."""
+"""A static vendor, its own process: pre-rendered answers by their address. ``python -m bench.vendor ANSWERS.json``.
+
+An answer under the kind alone is given whatever the query.
+"""
 
 import asyncio
 import json
@@ -21,9 +24,10 @@ async def serve(answers: dict[str, bytes]) -> None:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 target = key_of(head.split(b" ", 2)[1].decode())
-                if target not in answers:
+                answer = answers.get(target) or answers.get(target.partition(" ")[0])
+                if answer is None:
                     print(f"not in the answers: {target}", file=sys.stderr)
-                writer.write(answers.get(target, _NOT_FOUND))
+                writer.write(answer or _NOT_FOUND)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()

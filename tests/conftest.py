@@ -39,6 +39,14 @@ revoke all on public."Person", public.glucose_readings from anon, authenticated;
 """
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests want told even where all is well: in which of several ways they could be run on this machine."""
+    reports = [report for key in ("passed", "failed", "error") for report in terminalreporter.getreports(key)]
+    told = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "told"}
+    for line in sorted(told):
+        terminalreporter.write_line(str(line))
+
+
 @dataclass(frozen=True)
 class FreshDatabase:
     """A database of one test: as superuser, as the owner of its objects, as the service's login role."""
@@ -67,10 +75,13 @@ class Server:
             service_dsn=self._dsn(name, self.service),
         )
 
-    def create(self, name: str, template: str = "template0") -> FreshDatabase:
-        """Make a database owned by the run's owner, empty or a copy of a template."""
-        statement = sql.SQL("create database {} template {} owner {}").format(
-            sql.Identifier(name), sql.Identifier(template), sql.Identifier(self.owner)
+    def create(self, name: str, template: str = "template0", *, large: bool = False) -> FreshDatabase:
+        """Make a database owned by the run's owner, empty or a copy of a template; ``large``: file by file."""
+        statement = sql.SQL("create database {} template {} owner {} strategy {}").format(
+            sql.Identifier(name),
+            sql.Identifier(template),
+            sql.Identifier(self.owner),
+            sql.SQL("file_copy" if large else "wal_log"),
         )
         self.execute(statement)
         return self.database(name)

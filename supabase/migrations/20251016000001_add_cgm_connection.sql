@@ -85,7 +85,8 @@ begin
                 where o.conrelid = to_regclass(e.on_table) and quote_ident(o.conname) = e.name)
              when 'index' then (
                select concat_ws(' ',
-                        coalesce(pg_catalog.pg_get_indexdef(x.indexrelid), 'no index'),
+                        -- The catalog says ONLY where a table is in parts.
+                        coalesce(replace(pg_catalog.pg_get_indexdef(x.indexrelid), ' ON ONLY ', ' ON '), 'no index'),
                         case when not x.indisvalid then '(invalid)' end,
                         case when not x.indimmediate then '(deferrable)' end)
                  from pg_catalog.pg_class c

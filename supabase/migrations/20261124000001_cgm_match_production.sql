@@ -76,7 +76,7 @@ as $$
     union all
     select 'constraint', concat_ws(' ', quote_ident(o.conname), pg_catalog.pg_get_constraintdef(o.oid))
       from pg_catalog.pg_constraint o
-     where o.conrelid = to_regclass(named) and o.contype in ('p', 'f', 'c', 'x')
+     where o.conrelid = to_regclass(named) and o.contype in ('p', 'f', 'c', 'x') and o.conparentid = 0
     union all
     select 'index',
            concat_ws(' ',

@@ -16,11 +16,12 @@ import psycopg
 
 from evercgm.actions import connect
 from evercgm.actions.connect import Finished
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
 from evercgm.core.tokens import Secret
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import VendorApp
-from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator.app import create_app
@@ -169,9 +170,10 @@ async def open_world(
     clock: Callable[[], datetime] = utc_now,
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
     trace: Path | None = None,
+    anchor: datetime | None = None,
 ) -> AsyncIterator[World]:
     """``clock`` and ``accounts``: the cloud's. ``trace``: what the first account wears, if not a shipped one."""
-    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace)
+    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace, anchor=anchor)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from budget_world import PLENTY, set_faults, worker_of
 from exposition import Samples, one, read
@@ -14,7 +13,6 @@ from sync_world import World
 
 from evercgm.actions.load import FAMILIES, LOOK_EVERY_S, Gauges
 from evercgm.core import limits
-from evercgm.storage import budgets, gauges, jobs
 from evercgm.storage.database import Connection, Database
 
 PLACE = {"provider": "dexcom", "region": "us"}
@@ -163,39 +161,6 @@ async def test_without_the_database_the_counters_are_still_told(world: World, da
     assert one(samples, "evercgm_database_up") == 0
     assert one(samples, "evercgm_due_connections") is None
     assert one(samples, "evercgm_vendor_calls_total", **PLACE, answer="401") == 1
-
-
-MANY = """
-insert into public."Person" (id, "ownerId") select 'p' || n, %(owner)s from generate_series(1, 5000) n;
-insert into public.cgm_connections
-  (id, person_id, provider, access_token, refresh_token, token_expires_at, status, updated_at)
-select 'c' || n, 'p' || n, 'dexcom', 'v1.x', 'v1.y', now(), 'connected', now() from generate_series(1, 5000) n;
-insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at)
-select 'c' || n, 'p' || n, 'us', now() + (n - 5) * interval '1 minute' from generate_series(1, 5000) n;
-insert into cgm_jobs.pgqueuer (priority, status, entrypoint, execute_after)
-select 0, 'queued', 'sync_connection', now() - n * interval '1 second' from generate_series(1, 5000) n;
-insert into cgm_private.vendor_budgets (provider, region, window_start, calls)
-select 'dexcom', r, date_trunc('minute', now()) - n * interval '1 minute', 1
-from generate_series(1, 120) n, unnest(array['us', 'eu', 'jp', 'sandbox']) r;
-analyze;
-"""
-
-
-async def test_each_look_reads_by_an_index_and_no_more_than_it_needs(world: World) -> None:
-    place = {"provider": "dexcom", "region": "us", "counted_for": limits.COUNTED_FOR}
-    looks: list[tuple[str, dict[str, Any], str]] = [
-        (gauges.QUERIES["due"], {"most": gauges.MOST_DUE}, "sync_state_next_sync_at_idx"),
-        (gauges.QUERIES["oldest_jobs"], {"entrypoint": jobs.SYNC}, "pgqueuer_ep_ea_idx"),
-        (budgets.QUERIES["read_books"], place, "vendor_budgets_pkey"),
-    ]
-    with psycopg.connect(world.admin_dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as conn:
-        conn.execute(MANY.encode(), {"owner": world.caller.owner_id})
-        for query, values, index in looks:
-            plan = "\n".join(row[0] for row in conn.execute(b"explain " + query.encode(), values))
-
-            assert index in plan, plan
-            # A pause a region: that table is a page.
-            assert "Seq Scan" not in plan.replace("Seq Scan on provider_pauses", ""), plan
 
 
 def test_a_minute_of_old_calls_more_than_an_hour_is_counted() -> None:

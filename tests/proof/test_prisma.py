@@ -1,44 +1,17 @@
 """The host app's Prisma 7.10.0 on our schema: its models are valid, its client works, its diff finds nothing to do."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from foreign_tools import ROOT, install_from_npm, run, said
+from foreign_tools import said
+from prisma_host import NOTHING_TO_DO, prisma_command, script
 from starts import STARTS, lay, migrating_dsn
 
 from evercgm.storage.schema.migrate import migrate
 
-MODELS = ROOT / "prisma" / "schema.prisma"
 OWNER_INDEX = '-- DropIndex\nDROP INDEX "Person_ownerId_idx";'
-
-
-@pytest.fixture(scope="module")
-def prisma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pinned packages, the repository's models and a client generated from them."""
-    folder = install_from_npm("prisma", tmp_path_factory.mktemp("prisma"))
-    shutil.copy(MODELS, folder)
-    # Prisma looks for a binary that these commands never start; any program of that name will do.
-    engine = folder / "engine"
-    engine.write_text("#!/bin/sh\nexit 0\n")
-    engine.chmod(0o755)
-    done = prisma_command(folder, "generate")
-    assert done.returncode == 0, said(done)
-    return folder
-
-
-def prisma_command(folder: Path, verb: str) -> Any:
-    env = {"PRISMA_SCHEMA_ENGINE_BINARY": str(folder / "engine")}
-    return run("node_modules/.bin/prisma", verb, "--config", "prisma.config.cjs", cwd=folder, env=env)
-
-
-def script(folder: Path, name: str, dsn: str, **env: str) -> Any:
-    done = run("node", name, cwd=folder, env={"DATABASE_URL": dsn, **env})
-    assert done.returncode == 0, said(done)
-    return json.loads(done.stdout)
 
 
 async def migrated(database: Any, start: str) -> Any:
@@ -80,7 +53,7 @@ async def test_prismas_own_diff_finds_nothing_to_do(prisma: Path, make_empty_dat
     told = script(prisma, "diff.mjs", database.admin_dsn)
 
     # The standalone start stands in for a host app, whose table may have an index that is the host's to declare.
-    assert (OWNER_INDEX if start == "empty" else "-- This is an empty migration.") == told["script"].strip()
+    assert (OWNER_INDEX if start == "empty" else NOTHING_TO_DO) == told["script"].strip()
 
 
 async def test_before_migration_prismas_own_diff_would_drop_the_providers(

@@ -290,3 +290,17 @@ async def test_a_record_under_a_new_name_is_the_same_reading_and_the_old_name_is
     await show(db, reading(0, 100, "new", transmitter_hash=b"t" * 32, transmitter_ticks=77))
 
     assert (await absent(db), await stored(db)) == (["old"], before)
+
+
+async def test_a_trend_that_only_the_newest_one_has_stays_when_a_newer_one_has_come(db: Database) -> None:
+    await save(db, reading(0, trend="flat", trend_rate=0.4))
+
+    again = await save(db, reading(0), reading(1, 105, trend="singleUp"))
+    last = await save(db, reading(0), reading(1, 105))
+
+    assert (again.inserted, again.updated, last.inserted, last.updated) == (1, 0, 0, 0)
+    async with db.as_worker() as conn:
+        cursor = await conn.execute("select trend, trend_rate from cgm_private.reading_details order by record_key")
+        assert [(row["trend"], row["trend_rate"]) for row in await cursor.fetchall()] == [
+            ("flat", 0.4), ("singleUp", None)
+        ]  # fmt: skip

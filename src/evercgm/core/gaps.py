@@ -21,6 +21,7 @@ Reason = Literal[
     "paused",
     "worker_down",
     "beyond_vendor_history",
+    "not_imported",
     "not_connected",
     "unknown",
 ]
@@ -47,6 +48,7 @@ MESSAGES: dict[Reason, str] = {
     "paused": "The connection was paused. Resume it, and what the vendor still has is filled.",
     "worker_down": "This service was not fetching. What the vendor has is filled as soon as it does.",
     "beyond_vendor_history": "Older than what this vendor keeps for us. An export file of the vendor's can fill it.",
+    "not_imported": "No file was imported for this time. The next one can fill it.",
     "not_connected": "Nothing was connected.",
     "unknown": "We do not know why.",
 }
@@ -104,6 +106,7 @@ class Source:
     next_sync_at: datetime | None
     history_done: bool
     history_start: datetime | None
+    by_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,8 @@ def _why_stopped(source: Source, now: datetime) -> Reason | None:
     """Why a connection brings nothing at present; None: it works."""
     if source.status == "disconnected":
         return "paused"
+    if source.by_file:
+        return "not_imported"
     if source.status == "expired" or source.reason in _GRANT:
         return "connection_expired"
     if source.reason == "not_adopted":

@@ -38,9 +38,10 @@ set access_token = %(access)s,
 where id = %(id)s
 
 -- name: begin_state
--- From here on the connection is ours, and due. adopted_at: a pair that the vendor refuses may be our own mistake.
+-- From here on the connection is ours, and due unless it rests. adopted_at: a pair that the vendor refuses may be our own
+-- mistake.
 insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at, connected_at, adopted_at)
-select c.id, c.person_id, %(region)s, now(), c.created_at at time zone 'UTC', case when %(doubtful)s then now() end
+select c.id, c.person_id, %(region)s, case when c.status <> 'disconnected' then now() end, c.created_at at time zone 'UTC', case when %(doubtful)s then now() end
 from public.cgm_connections c
 where c.id = %(id)s
 
@@ -66,9 +67,10 @@ set connection = connection || %(tokens)s::jsonb
 where id = %(id)s
 
 -- name: renew_at_once
--- Taken over (their consent is older than our row) and never renewed since. One that waits for a reason goes on waiting.
+-- Taken over (their consent is older than our row) and never renewed since. One that waits for a reason goes on waiting,
+-- one that rests goes on resting.
 with waiting as (
-  select c.id
+  select c.id, c.status
   from public.cgm_connections c
   join cgm_private.sync_state s on s.connection_id = c.id
   where c.provider = %(provider)s::"CGMProvider"
@@ -79,7 +81,7 @@ with waiting as (
 ),
 state as (
   update cgm_private.sync_state s
-  set next_sync_at = case when s.reason is null then now() else s.next_sync_at end
+  set next_sync_at = case when s.reason is null and w.status <> 'disconnected' then now() else s.next_sync_at end
   from waiting w
   where s.connection_id = w.id
     and s.generation = 0

@@ -16,7 +16,8 @@ select s.token_hash
    and s.expires_at > now();
 
 -- name: readings
--- what lies behind each place, oldest first; the newest one where there is no place yet
+-- what lies behind each place, oldest first; the newest one where there is no place yet. (Each limit 1 has what belongs
+-- to a reading found by that reading, and not among everybody's.)
 select w.n,
        r.id,
        r."timestamp" at time zone 'UTC' as measured_at,
@@ -53,7 +54,13 @@ select w.n,
       order by g."timestamp", g.id
       limit %(most)s)
   ) r
-  left join public.cgm_connections c on c.id = r.cgm_connection_id
+  left join lateral (
+    select x.provider
+      from public.cgm_connections x
+     where x.id = r.cgm_connection_id
+       and x.person_id = w.person_id
+     limit 1
+  ) c on true
   left join lateral (
     select x.trend, x.trend_rate, x.flag, x.display_offset_min
       from cgm_private.reading_details x

@@ -83,13 +83,20 @@ update public.cgm_connections set sync_cursor = null where id = %(id)s
 select c.id from public.cgm_connections c where c.id = %(id)s for update
 
 -- name: load_for_sync
--- All that one sync needs to know, tokens included (still sealed).
+-- All that one sync needs to know, tokens included (still sealed). due: by itself, as of query "due".
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
        s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at, s.quiet_count,
        s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
-       s.refresh_until > now() as refreshing
+       s.refresh_until > now() as refreshing,
+       coalesce(s.next_sync_at <= now(), false) and not exists (
+         select from cgm_private.provider_pauses p
+         where p.provider = c.provider::text and p.region = s.region and p.until > now() and not p.over
+       ) as due,
+       exists (select from cgm_private.routes r where r.connection_id = c.id) as has_side_routes,
+       exists (select from cgm_private.routes r where r.connection_id = c.id and r.next_sync_at <= now()) as side_due,
+       clock_timestamp() as read_at
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s
@@ -157,9 +164,13 @@ where c.id = state.connection_id
 returning c.id
 
 -- name: note_success
+-- One that was paused meanwhile rests: it has no next time.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s,
+  set next_sync_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
+          then %(next_sync_at)s::timestamptz
+      end,
       quiet_count = %(quiet)s,
       failures_since = null,
       failure_count = 0,
@@ -185,14 +196,19 @@ where connection_id = %(id)s
   and next_sync_at is not null
 
 -- name: note_failure
--- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written.
+-- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written. One that was
+-- paused meanwhile has no next time, unless it must wait whenever it is resumed.
 with before as (
   select s.reason
   from cgm_private.sync_state s
   where s.connection_id = %(id)s
 ), state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s,
+  set next_sync_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
+          or %(reason)s = 'sign_in_refused'
+          then %(next_sync_at)s::timestamptz
+      end,
       failures_since = coalesce(failures_since, now()),
       failure_count = %(failure_count)s,
       reason = %(reason)s
@@ -207,20 +223,82 @@ from state, before
 where c.id = state.connection_id
 returning before.reason as was
 
+-- name: wake
+-- A new way in: due now, and no longer waiting for a sign-in, unless its own tokens still wait for theirs.
+with state as (
+  update cgm_private.sync_state s
+  set next_sync_at = coalesce(least(s.next_sync_at, now()), now())
+  from public.cgm_connections c
+  where s.connection_id = %(id)s
+    and c.id = s.connection_id
+    and c.status <> 'disconnected'
+  returning s.connection_id
+)
+update public.cgm_connections c
+set status = 'connected', error_message = null
+from state
+where c.id = state.connection_id
+  and c.status = 'expired'
+  and c.access_token = ''
+  and c.refresh_token = ''
+
 -- name: due
--- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
+-- Connections with a run that somebody asked for, then those whose time has come; longest overdue first. Where the
+-- vendor is paused nothing is due by itself, and once the pause has ended only the first is: its call is the probe.
+-- Each part reads no further than is taken from it, however many are due.
+with held as (
+  select p.provider, p.region, p.until > now() as paused
+  from cgm_private.provider_pauses p
+  where not p.over
+)
 select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
-  select r.connection_id, '-infinity'::timestamptz as due_at
-  from cgm_private.sync_runs r
-  where r.state = 'queued'
+  (
+    select r.connection_id, '-infinity'::timestamptz as due_at
+    from cgm_private.sync_runs r
+    join public.cgm_connections c on c.id = r.connection_id
+    where r.state = 'queued'
+      and c.status in ('connected', 'error')
+    limit %(most)s
+  )
   union all
-  select s.connection_id, s.next_sync_at
-  from cgm_private.sync_state s
-  where s.next_sync_at <= now()
+  (
+    select s.connection_id, s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+      and not exists (select from held h where h.provider = c.provider::text and h.region = s.region)
+    order by s.next_sync_at
+    limit %(most)s
+  )
+  union all
+  select probe.connection_id, probe.next_sync_at
+  from held h
+  cross join lateral (
+    select s.connection_id, s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+      and c.provider::text = h.provider
+      and s.region = h.region
+    order by s.next_sync_at
+    limit 1
+  ) probe
+  where not h.paused
+  union all
+  -- Another way in goes on where the connection's own waits for a sign-in, or for its vendor.
+  (
+    select r.connection_id, r.next_sync_at
+    from cgm_private.routes r
+    join public.cgm_connections c on c.id = r.connection_id
+    where r.next_sync_at <= now()
+      and c.status <> 'disconnected'
+    order by r.next_sync_at
+    limit %(most)s
+  )
 ) d
-join public.cgm_connections c on c.id = d.connection_id
-where c.status in ('connected', 'error')
 group by d.connection_id
 order by min(d.due_at)
 limit %(most)s
@@ -232,6 +310,9 @@ select count(*) as readings from public.glucose_readings where cgm_connection_id
 update public.cgm_connections
 set access_token = '', refresh_token = '', status = 'disconnected'
 where id = %(id)s and person_id = %(person_id)s
+
+-- name: blank_routes
+delete from cgm_private.routes where connection_id = %(id)s
 
 -- name: blank_previous_token
 update cgm_private.sync_state
@@ -248,7 +329,7 @@ returning id
 -- A connection at rest stays at rest.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
+  set next_sync_at = now() + %(again_in)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
   where connection_id = %(id)s
     and exists (
       select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
@@ -270,9 +351,21 @@ where c.id = %(id)s and c.person_id = %(person_id)s
 for update of c
 
 -- name: pause
-update public.cgm_connections
+-- What rests has no next time, so that nobody comes upon it who looks for what is due; but a refused sign-in keeps its
+-- waiting time for when it is resumed.
+with state as (
+  update cgm_private.sync_state
+  set next_sync_at = case when reason = 'sign_in_refused' then next_sync_at end
+  where connection_id = %(id)s
+    and exists (
+      select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
+    )
+  returning connection_id
+)
+update public.cgm_connections c
 set status = 'disconnected', error_message = null
-where id = %(id)s and person_id = %(person_id)s and status in ('connected', 'error')
+from state
+where c.id = state.connection_id and c.person_id = %(person_id)s and c.status in ('connected', 'error')
 
 -- name: resume
 -- Due now. Trouble from before the pause is still trouble until a sync succeeds, and a refused sign-in keeps its

@@ -19,26 +19,34 @@ inside as (
     and r.value between 0 and 1000
 ),
 before as (
-  select r.id, r."timestamp", r.cgm_connection_id
+  select b.id, b."timestamp", b.cgm_connection_id
   from own
-  join public.glucose_readings r on r.person_id = own.id
-  where r."timestamp" < %(start)s::timestamptz at time zone 'UTC'
-    and r."timestamp" >= timestamp '1970-01-01'
-    and r.source = 'cgm'
-    and r.value between 0 and 1000
-  order by r."timestamp" desc
-  limit 1
+  cross join lateral (
+    select r.id, r."timestamp", r.cgm_connection_id
+    from public.glucose_readings r
+    where r.person_id = own.id
+      and r."timestamp" < %(start)s::timestamptz at time zone 'UTC'
+      and r."timestamp" >= timestamp '1970-01-01'
+      and r.source = 'cgm'
+      and r.value between 0 and 1000
+    order by r."timestamp" desc
+    limit 1
+  ) b
 ),
 after as (
-  select r.id, r."timestamp", r.cgm_connection_id
+  select a.id, a."timestamp", a.cgm_connection_id
   from own
-  join public.glucose_readings r on r.person_id = own.id
-  where r."timestamp" >= %(end)s::timestamptz at time zone 'UTC'
-    and r."timestamp" < timestamp '3000-01-01'
-    and r.source = 'cgm'
-    and r.value between 0 and 1000
-  order by r."timestamp"
-  limit 1
+  cross join lateral (
+    select r.id, r."timestamp", r.cgm_connection_id
+    from public.glucose_readings r
+    where r.person_id = own.id
+      and r."timestamp" >= %(end)s::timestamptz at time zone 'UTC'
+      and r."timestamp" < timestamp '3000-01-01'
+      and r.source = 'cgm'
+      and r.value between 0 and 1000
+    order by r."timestamp"
+    limit 1
+  ) a
 ),
 pairs as (
   select s.id, s."timestamp", s.cgm_connection_id,
@@ -122,6 +130,7 @@ from (
     from cgm_private.sync_runs k
     where k.connection_id = s.connection_id
       and k.outcome in ('succeeded', 'nothing_new')
+      and k.trigger <> 'import'
       and k.requested_at >= s.requested_at
   ) ok on true
   where s.person_id = %(person_id)s

@@ -27,7 +27,9 @@ select c.id
    and p."ownerId" = (select auth.uid())::text;
 
 -- name: connections
--- the caller's connections, of one person or one id where that is given; no tokens
+-- the caller's connections, of one person or one id where that is given; no tokens. The newest reading of one that works
+-- is among the person's last; only for another are all looked at that it has brought. (The fences, offset 0, have the
+-- ones found by the person alone, from the newest on, and the others by the connection alone.)
 select c.id,
        c.person_id,
        c.provider::text as provider,
@@ -45,15 +47,33 @@ select c.id,
        s.region,
        s.reason,
        s.next_sync_at,
-       (select r."timestamp" at time zone 'UTC'
-          from public.glucose_readings r
-         where r.person_id = c.person_id
-           and r.cgm_connection_id = c.id
-           and r."timestamp" >= timestamp '1970-01-01'
-           and r."timestamp" < timestamp '3000-01-01'
-           and r.value between 0 and 1000
-         order by r."timestamp" desc
-         limit 1) as newest_reading_at,
+       coalesce(
+         (select r."timestamp"
+            from (
+              select g."timestamp", g.cgm_connection_id
+                from public.glucose_readings g
+               where g.person_id = c.person_id
+                 and g."timestamp" >= (now() at time zone 'UTC') - interval '3 days'
+                 and g."timestamp" < timestamp '3000-01-01'
+                 and g.value between 0 and 1000
+               order by g."timestamp" desc
+              offset 0
+            ) r
+           where r.cgm_connection_id = c.id
+           order by r."timestamp" desc
+           limit 1),
+         (select max(r."timestamp")
+            from (
+              select g."timestamp", g.person_id, g.value
+                from public.glucose_readings g
+               where g.cgm_connection_id = c.id
+              offset 0
+            ) r
+           where r.person_id = c.person_id
+             and r."timestamp" >= timestamp '1970-01-01'
+             and r."timestamp" < timestamp '3000-01-01'
+             and r.value between 0 and 1000)
+       ) at time zone 'UTC' as newest_reading_at,
        now() as now
   from public.cgm_connections c
   join public."Person" p on p.id = c.person_id
@@ -66,9 +86,10 @@ select c.id,
 -- name: reading_totals
 -- how many readings a connection has brought, and on how many days (UTC)
 select count(*) as total, count(distinct r."timestamp"::date) as days
-  from public.glucose_readings r
-  join public."Person" p on p.id = r.person_id
- where r.cgm_connection_id = %(connection_id)s
+  from public.cgm_connections c
+  join public."Person" p on p.id = c.person_id
+  join public.glucose_readings r on r.cgm_connection_id = c.id and r.person_id = p.id
+ where c.id = %(connection_id)s
    and r."timestamp" >= timestamp '1970-01-01'
    and r."timestamp" < timestamp '3000-01-01'
    and r.value between 0 and 1000
@@ -101,7 +122,7 @@ select r.id,
      order by g."timestamp" desc, g.id desc
      limit %(limit)s
   ) r
-  left join public.cgm_connections c on c.id = r.cgm_connection_id
+  left join public.cgm_connections c on c.id = r.cgm_connection_id and c.person_id = %(person_id)s
   left join lateral (
     select x.trend, x.trend_rate, x.flag, x.display_offset_min
       from cgm_private.reading_details x

@@ -19,8 +19,8 @@ import httpx2
 import pytest
 
 from evercgm.providers.dexcom.simulator.app import create_app
-from evercgm.providers.dexcom.simulator.records import trend_of, wire_value
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.simulator_kit.arrows import trend_of, wire_value
 
 START = datetime(2026, 3, 1, 12, 3, 20, tzinfo=UTC)
 ANCHOR = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from evercgm.providers.dexcom.simulator.faults import Settled
 from evercgm.providers.dexcom.simulator.uploads import Uploads
+from evercgm.simulator_kit.spans import Settled
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 ANCHOR = datetime(2026, 3, 1, tzinfo=UTC)

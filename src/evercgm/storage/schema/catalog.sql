@@ -65,7 +65,7 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
         or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'));
 
 -- name: constraints
--- keys, references and checks; uniqueness by constraint is told by the indexes
+-- keys, references and checks; uniqueness by constraint is told by the indexes, a reference to a table in parts once
 select format('%I.%I', n.nspname, c.relname) as table_name,
        quote_ident(o.conname) as name,
        pg_catalog.pg_get_constraintdef(o.oid) as definition
@@ -73,15 +73,16 @@ select format('%I.%I', n.nspname, c.relname) as table_name,
   join pg_catalog.pg_class c on c.oid = o.conrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where o.contype in ('p', 'f', 'c', 'x')
+   and o.conparentid = 0
    and (n.nspname in ('cgm_private', 'cgm_jobs')
         or n.nspname = 'public' and c.relname in ('Person', 'cgm_connections', 'glucose_readings'));
 
 -- name: indexes
--- indexes by definition; those of primary keys are told by the constraints
+-- indexes by definition, those of a table in parts like any other; those of primary keys are told by the constraints
 select format('%I.%I', n.nspname, c.relname) as table_name,
        quote_ident(i.relname) as name,
        concat_ws(' ',
-         pg_catalog.pg_get_indexdef(x.indexrelid),
+         replace(pg_catalog.pg_get_indexdef(x.indexrelid), ' ON ONLY ', ' ON '),
          case when not x.indisvalid then '(invalid)' end,
          (select case when o.condeferrable then '(by a deferrable constraint)' else '(by a constraint)' end
             from pg_catalog.pg_constraint o

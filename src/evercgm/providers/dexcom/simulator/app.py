@@ -20,7 +20,6 @@ from evercgm.providers.dexcom.simulator.cloud import (
     Cloud,
     Settings,
     cloud_of,
-    json_response,
     load_traces,
 )
 from evercgm.providers.dexcom.simulator.control import BadQuery, any_date
@@ -29,8 +28,10 @@ from evercgm.providers.dexcom.simulator.records import JsonObject
 from evercgm.providers.dexcom.simulator.state import Client, Grant, State, region_of
 from evercgm.providers.dexcom.simulator.troubles import INVALID_TOKEN, Handler, bearer_of, with_troubles
 from evercgm.providers.dexcom.simulator.uploads import INSTANT
+from evercgm.simulator_kit.answers import json_response
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import FaultKind
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import FaultKind, Switchboard
 from evercgm.simulator_kit.trace import Trace
 
 PREFIX = "/dexcom"
@@ -80,24 +81,28 @@ def create_app(
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
     trace: Path | None = None,
     settings: Settings | None = None,
+    anchor: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """The cloud below `/dexcom`; `trace` (a CSV) is replayed by the first account.
 
+    `anchor`: where the recordings end at the first start, instead of now.
     Anchor, clients, codes, tokens and counts live in `data_dir`. Raises TraceError, OSError, sqlite3.Error.
     """
     # Before the data directory is made: a start that fails must not set the anchor.
     traces = load_traces(accounts, trace, clock())
-    state = State(data_dir, clock())
+    state = State(data_dir, anchor or clock())
     state.register(clients)
+    by_name = {account.username: account for account in accounts}
+    desk = Desk(Switchboard(faults.KINDS), VirtualClock(clock), state.ledger, by_name)
+    desk.recall()
     cloud = Cloud(
         state=state,
-        accounts={account.username: account for account in accounts},
+        accounts=by_name,
         traces={name: replace(curve, anchor=state.anchor) for name, curve in traces.items()},
         settings=settings or Settings(),
-        clock=VirtualClock(clock),
+        desk=desk,
     )
-    cloud.recall()
 
     @asynccontextmanager
     async def closing_the_state(_app: Starlette) -> AsyncIterator[None]:

@@ -8,18 +8,13 @@ from evercgm.providers.dexcom.simulator.cloud import Account
 from evercgm.providers.dexcom.simulator.quirks import offset_text
 from evercgm.providers.dexcom.simulator.state import State
 from evercgm.providers.dexcom.simulator.uploads import Seen, Uploads
+from evercgm.simulator_kit.arrows import rate_at, trend_of, wire_value
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 JsonObject = dict[str, object]
 
 RECORD_VERSION = "3.0"
 WARM_UP = timedelta(hours=1)
-# A rate needs a neighbour; after a gap Dexcom shows no arrow.
-NEIGHBOUR_WITHIN = timedelta(minutes=12)
-LOWEST_MG_DL, HIGHEST_MG_DL = 40, 400
-# Dexcom v3, "egvs": from this rate upwards (mg/dL/min), mirrored below zero.
-TREND_FROM = ((3.0, "double"), (2.0, "single"), (1.0, "fortyFive"))
-HIGHEST_RATE = 8.0
 NEWEST_DEVICES = 5
 WEEK = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
 
@@ -57,35 +52,6 @@ def receiver_moment(instant: datetime, offset: timedelta) -> JsonObject:
     """The same as a receiver writes it: no offset on either (Dexcom v3, "displayDevice")."""
     local = instant.replace(tzinfo=None) + offset
     return {"systemTime": system_time(instant).removesuffix("Z"), "displayTime": local.isoformat(timespec="seconds")}
-
-
-def wire_value(glucose_mg_dl: int) -> tuple[int, str | None]:
-    """The value with its status: 39 and 401 stand for Low and High."""
-    if glucose_mg_dl < LOWEST_MG_DL:
-        return LOWEST_MG_DL - 1, "low"
-    if glucose_mg_dl > HIGHEST_MG_DL:
-        return HIGHEST_MG_DL + 1, "high"
-    return glucose_mg_dl, None
-
-
-def trend_of(rate: float | None) -> tuple[str, float | None]:
-    """Arrow and rate for a rate in mg/dL/min; None where there is no neighbour."""
-    if rate is None:
-        return "none", None
-    if abs(rate) > HIGHEST_RATE:
-        return "rateOutOfRange", None
-    for least, name in TREND_FROM:
-        if abs(rate) >= least:
-            return name + ("Up" if rate > 0 else "Down"), rate
-    return "flat", rate
-
-
-def rate_at(record: TraceRecord, before: TraceRecord | None) -> float | None:
-    """Change since the neighbour in mg/dL/min, to one decimal; None after a gap."""
-    if before is None or record.measured_at - before.measured_at > NEIGHBOUR_WITHIN:
-        return None
-    minutes = (record.measured_at - before.measured_at) / timedelta(minutes=1)
-    return round((record.glucose_mg_dl - before.glucose_mg_dl) / minutes, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from evercgm.providers.dexcom.simulator.faults import Settled
+from evercgm.simulator_kit.spans import Settled
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 INSTANT = timedelta(microseconds=1)
