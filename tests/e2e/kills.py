@@ -29,6 +29,7 @@ class Siege:
     chance: random.Random
     persons: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VICTIMS, 0))
+    calls_before: int = 0
 
     def people(self, count: int) -> None:
         """Persons of the demo's owner, all connected."""
@@ -44,15 +45,18 @@ class Siege:
             assert "cgm=connected" in connect(self.demo, person_id, self.persons[person_id])
 
     def kill(self) -> None:
-        """One of them, while syncs and refreshes are under way."""
+        """One of them: half of the time while it is at work, else at whatever moment, that of its own start too."""
         self._make_due()
-        time.sleep(self.chance.uniform(0.05, 0.8))
         victim = self.chance.choice(VICTIMS)
+        if self.chance.random() < 0.5:
+            until(lambda: self._is_at_work(victim), f"{victim} is at work", PATIENCE_S)
+        time.sleep(self.chance.uniform(0.05, 0.8))
         try:
             os.kill(self._pid(victim), signal.SIGKILL)
         except (AssertionError, FileNotFoundError, ProcessLookupError, IndexError):
             return self._raise_the_dead()  # it was dead already
         self.deaths[victim] += 1
+        self.calls_before = self._calls() if victim == "worker" else self.calls_before
         return self._raise_the_dead()
 
     def come_to_rest(self) -> None:
@@ -75,6 +79,28 @@ class Siege:
     def doubled(self) -> list[str]:
         """Persons with two readings at one time."""
         return [person_id for person_id in self.persons if _has_doubles(self.demo, person_id)]
+
+    def resumed(self) -> int:
+        """How many syncs a worker has taken over from a dead one."""
+        return self.demo.log.read_text().count("sync_resumed")
+
+    def _is_at_work(self, victim: str) -> bool:
+        """A worker: the vendor was called since one died last. The others: they answer."""
+        self._raise_the_dead()
+        self._make_due()
+        try:
+            if victim == "postgres":
+                return bool(sql(self.demo, "select 1"))
+            if victim == "api":
+                return httpx2.get(f"{self.demo.url}/healthz", timeout=5, trust_env=False).is_success
+            return self._calls() > self.calls_before
+        except (httpx2.HTTPError, psycopg.OperationalError):
+            return False
+
+    def _calls(self) -> int:
+        """How often the vendor's cloud was called so far."""
+        told = httpx2.get(f"{self.demo.control}/stats", timeout=30, trust_env=False).json()
+        return sum(told["calls"].values())
 
     def _is_complete(self) -> bool:
         return all(stored(self.demo, person_id) == truth(self.demo, name) for person_id, name in self.persons.items())
