@@ -146,12 +146,12 @@ def child(*words: str) -> Iterator[int]:
 
 
 @contextmanager
-def vendor(answers: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """The static vendor's base address; answers by (kind, query)."""
+def vendor(answers: Mapping[tuple[str, str], str], after_s: float = 0.0) -> Iterator[str]:
+    """The static vendor's base address; answers by (kind, query), after so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.json"
         path.write_text(json.dumps({key_of(f"/{kind}?{query}"): body for (kind, query), body in answers.items()}))
-        with child("bench.vendor", str(path)) as port:
+        with child("bench.vendor", str(path), str(after_s)) as port:
             yield f"http://127.0.0.1:{port}"
 
 

@@ -14,6 +14,7 @@ from bench import (
     many_workers,
     one_by_one,
     readings_api,
+    worker_memory,
 )
 from bench.kit import Bar, scratch_server
 from evercgm.logs import set_up_logs
@@ -26,7 +27,7 @@ async def run_all(server: Embedded, only: Sequence[str] = ()) -> list[Bar]:
     """Every bar in turn on one database, or those whose module is named."""
     measures = (
         *(history_sync, incremental_sync, one_by_one, readings_api, connections_list, key_rotation),
-        *(import_file, many_workers),
+        *(import_file, many_workers, worker_memory),
     )
     chosen = [one for one in measures if not only or one.__name__.rpartition(".")[2] in only]
     return [bar for one in chosen for bar in await one.run(server)]
