@@ -17,16 +17,18 @@ def key_of(target: str) -> str:
 
 
 async def serve(answers: dict[str, bytes], after_s: float) -> None:
-    """Answer on a free port, which is printed, until we are ended. A kind without a query answers whatever is asked."""
+    """Answer on a free port, which is printed, until we are ended."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 target = key_of(head.split(b" ", 2)[1].decode())
-"""A static vendor, its own process: pre-rendered answers by their address, after a while if it is told so.
-
-``python -m bench.vendor ANSWERS.json [SECONDS]``. An answer under the kind alone is given whatever the query.
+                answer = answers.get(target) or answers.get(target.partition(" ")[0])
+                if answer is None:
+                    print(f"not in the answers: {target}", file=sys.stderr)
+                await asyncio.sleep(after_s)
+                writer.write(answer or _NOT_FOUND)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
