@@ -1,6 +1,5 @@
 """The one place that knows the job engine's tables: puts jobs in, and builds the engine for the worker."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -37,6 +36,18 @@ set heartbeat = now()
 where j.id = any($1::bigint[])
   and j.queue_manager_id = any($2::uuid[])
 returning j.id
+"""
+# One statement, as the engine's own: between two of them listening would have its turn. Ours never park failed jobs.
+_END = f"""
+with ended as (
+  delete from {SCHEMA}.pgqueuer j
+  using unnest($1::bigint[], $2::{SCHEMA}.pgqueuer_status[], $3::jsonb[]) as e (id, status, traceback)
+  where j.id = e.id
+    and j.queue_manager_id = any($4::uuid[])
+  returning j.id, e.status, j.priority, j.entrypoint, e.traceback
+)
+insert into {SCHEMA}.pgqueuer_log (job_id, status, priority, entrypoint, traceback)
+select id, status, priority, entrypoint, traceback from ended
 """
 
 
@@ -81,19 +92,22 @@ class _OwnJobs(Queries):
 
     async def log_jobs(self, job_status: list[tuple[Job, JOB_STATUS, TracebackRecord | None]]) -> None:
         """End those that are ours."""
-        ours = await self._keep(job.id for job, _status, _told in job_status)
-        if kept := [one for one in job_status if one[0].id in ours]:
-            await super().log_jobs(kept)
+        await self.driver.execute(
+            _END,
+            [job.id for job, _status, _told in job_status],
+            [status for _job, status, _told in job_status],
+            [told.model_dump_json() if told else None for _job, _status, told in job_status],
+            list(self.managers),
+        )
 
     async def retry_job(self, job: Job, delay: timedelta, traceback_record: TracebackRecord | None) -> None:
         """Give it back, if it is ours."""
         if await self._keep([job.id]):
             await super().retry_job(job, delay, traceback_record)
 
-    async def _keep(self, job_ids: Iterable[JobId]) -> set[object]:
-        """Those that are still ours, and for one more heartbeat nobody else's."""
-        rows = await self.driver.fetch(_KEEP, list(set(job_ids)), list(self.managers))
-        return {row["id"] for row in rows}
+    async def _keep(self, job_ids: list[JobId]) -> bool:
+        """Whether any is still ours; such a one is nobody else's for one more heartbeat."""
+        return bool(await self.driver.fetch(_KEEP, list(set(job_ids)), list(self.managers)))
 
 
 class SyncJob(msgspec.Struct, frozen=True):
