@@ -538,7 +538,7 @@ def test_a_fault_for_an_unknown_user_is_refused(carelink: CareLink) -> None:
 
 
 def test_every_fault_has_a_row_in_the_documentation() -> None:
-    text = DOCS.read_text().partition("## CareLink")[2]
+    text = DOCS.read_text().partition("## CareLink")[2].partition("\n## ")[0]
 
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| `(.+?)` \| (.+?) \|$", text, re.MULTILINE)
 
