@@ -94,7 +94,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "identity.session_owner": ("sessions_pkey",),
     "identity.signing_keys": (),
     "identity.use_link": ("sign_in_links_pkey",),
-    "jobs.held": ("pgqueuer_pkey",),
+    "jobs.held": (),
     "jobs.hurry": ("pgqueuer_unique_dedupe_key",),
     "jobs.waiting": ("pgqueuer_ep_ea_idx",),
     "readiness.history_there": (),
@@ -209,6 +209,12 @@ COLD: Mapping[str, Sequence[str]] = {
         "persons.add_settings",
         "persons.list_persons",
         "persons.owners",
+    ),
+    "an import: a file that a person brings now and then; its readings go the way of all others": (
+        "imports.make_connection",
+        "imports.own_by_files",
+        "imports.note_run",
+        "imports.note_success",
     ),
     "once in the life of a service": ("identity.add_signing_key",),
 }

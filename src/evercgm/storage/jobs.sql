@@ -9,17 +9,21 @@ where j.dedupe_key = any(%(keys)s::text[])
   and j.priority < %(priority)s
 
 -- name: waiting
--- whether there is one that a worker could begin now. (In order, so that it is found by the index of what is queued and
--- not by reading the table until one turns up.)
-select (
-  select true
-  from cgm_jobs.pgqueuer j
-  where j.entrypoint = any(%(entrypoints)s::text[])
-    and j.status = 'queued'
-    and j.execute_after <= now()
-  order by j.execute_after
-  limit 1
-) is not null as waiting
+-- whether there is one that a worker could begin now. (Of each kind in order, so that it is found by the index of what is
+-- queued, and not by reading all that waits.)
+select exists (
+  select 1
+  from unnest(%(entrypoints)s::text[]) as kind (name)
+  cross join lateral (
+    select 1
+    from cgm_jobs.pgqueuer j
+    where j.entrypoint = kind.name
+      and j.status = 'queued'
+      and j.execute_after <= now()
+    order by j.execute_after
+    limit 1
+  ) first
+) as waiting
 
 -- name: count_syncs
 -- those of some connections, under way or not
