@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from two_ways import PASSWORD, USER, TwoWays, open_two_ways
 
+from evercgm.actions.confirm import confirm
 from evercgm.actions.disconnect import disconnect, remove_route
-from evercgm.core.errors import NotYours, ReconnectNeeded, SignInLocked, TooOften
+from evercgm.actions.pause import pause, resume
+from evercgm.core.errors import NotYours, OtherAccount, ReconnectNeeded, SignInLocked, TooOften
+from evercgm.storage import connections
 from evercgm.worker.schedule import enqueue_due
 
 DUE = "update cgm_private.routes set next_sync_at = now() - interval '1 second'"
@@ -256,3 +259,74 @@ async def test_the_password_is_in_no_row_but_the_sealed_one(ways: TwoWays) -> No
     )[0][0]
     assert PASSWORD not in everything
     assert USER not in everything
+
+
+async def test_shares_value_never_takes_the_official_ones_place_however_often_it_is_read_again(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await ways.add_share()
+    await world.sync(connection_id)
+    # What Share shows is another value than the official way's, as if the cloud had smoothed it since.
+    world.cloud.state.cloud.set_fault("delay_hours", 0)
+    world.cloud.state.cloud.set_fault("corrected_values", {"last_hours": 6, "add_mg_dl": 7})
+    await world.connect()
+    await world.sync(connection_id, trigger="connect")
+    truth = await world.truth()
+    assert ways.stored()[: len(truth)] == truth
+
+    world.sql("update cgm_private.sync_state set next_sync_at = now() + interval '1 h'")
+    for _ in range(2):
+        world.sql("delete from cgm_private.sync_runs")
+        world.sql(DUE)
+        await world.sync(connection_id, trigger="schedule")
+
+        assert ways.stored()[: len(truth)] == truth
+
+
+async def test_a_share_secret_that_no_key_opens_holds_up_neither_the_official_way_nor_the_queue(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await world.connect()
+    await ways.add_share()
+    world.sql("update cgm_private.routes set session = 'v1.01234567.AAAA', secret = 'v1.01234567.AAAA'")
+
+    result = await world.sync(connection_id)
+
+    assert result is not None
+    assert result.outcome == "succeeded"
+    assert ways.routes() == [("dexcom_share", "seal_broken", False)]
+    assert world.sql("select next_sync_at > now() + interval '30 minutes' from cgm_private.routes") == [(True,)]
+
+
+async def test_after_a_bug_no_way_of_the_connection_is_due_at_once(ways: TwoWays) -> None:
+    connection_id = await ways.add_share()
+    ways.world.sql(DUE)
+
+    async with ways.world.db.as_worker() as conn:
+        await connections.put_off(conn, connection_id)
+
+    ways.world.sql("delete from cgm_private.sync_runs")
+    assert await enqueue_due(ways.world.db) == 0
+
+
+async def test_share_alone_can_rest_and_go_on(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await ways.add_share()
+    await pause(world.db, world.caller, connection_id)
+    assert world.status(connection_id)[0] == "disconnected"
+
+    await resume(world.db, world.caller, connection_id)
+
+    result = await world.sync(connection_id)
+    assert result is not None
+    assert (result.outcome, world.status(connection_id)[0]) == ("succeeded", "connected")
+
+
+async def test_another_persons_share_account_is_stored_only_after_a_yes(ways: TwoWays) -> None:
+    await ways.add_share()
+    before = ways.world.sql("select vendor_account_id, session from cgm_private.routes")
+
+    with pytest.raises(OtherAccount) as other:
+        await ways.add_share(username="User6", password="evercgm-demo-6")
+
+    assert ways.world.sql("select vendor_account_id, session from cgm_private.routes") == before
+    await confirm(ways.world.db, ways.world.vendors, ways.world.caller, other.value.attempt)
+    assert ways.world.sql("select vendor_account_id from cgm_private.routes") != [(before[0][0],)]

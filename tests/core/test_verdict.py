@@ -89,6 +89,19 @@ def test_what_is_no_failure_of_a_sync_is_a_bug_and_goes_up() -> None:
         judge(NotYours("connection"), FRESH, NOW, 0)
 
 
+def test_a_press_during_a_lock_is_not_the_one_more_try() -> None:
+    later = NOW + timedelta(minutes=9)
+
+    verdict = judge(SignInLocked(600), Trouble("sign_in_locked", 1, later), NOW, 0.5)
+
+    assert (verdict.status, verdict.reason, verdict.next_sync_at, verdict.count) == (
+        "error",
+        "sign_in_locked",
+        later,
+        1,
+    )
+
+
 VENDORS_DOING = [VendorTryLater(), VendorTryLater("away", 60), VendorRateLimited(), CallsHeldBack(30)]
 failures_between = st.lists(st.sampled_from(VENDORS_DOING), max_size=6)
 

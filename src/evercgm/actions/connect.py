@@ -316,12 +316,11 @@ async def _may_be_other_account(conn: Connection, vendors: Vendors, fresh: Waiti
     A row of the host app's is no earlier connection of ours: the person's own consent takes it over.
     """
     provider = vendors.providers[fresh.route]
-    if provider.is_side_route:
-        # A newer sign-in takes the older one's place; what came before keeps its own stream.
-        return False
     found = await connections.connection_of_person(conn, fresh.person_id, provider.provider)
     if found is None or not found["ours"]:
         return False
+    if provider.is_side_route:
+        return await routes.account_of(conn, found["id"], fresh.route) not in (None, fresh.account_id)
     if fresh.account_id is None:
         return True
     return found["vendor_account_id"] not in (None, fresh.account_id)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from evercgm.actions.saving import save_batch
 from evercgm.core import counts
-from evercgm.core.errors import BadInput, EvercgmError, ReconnectNeeded, VendorDenied
+from evercgm.core.errors import BadInput, EvercgmError, ReconnectNeeded, SealBroken, VendorDenied
 from evercgm.core.reading import Batch
 from evercgm.core.sync import CLOCK_ALLOWANCE, Window, advance, next_live_poll, next_poll
 from evercgm.core.tokens import Secret, is_due
@@ -43,8 +43,8 @@ class SideRead:
 async def read_side_routes(db: Database, vendors: Vendors, loaded: Loaded, clock: Clock, *, at_once: bool) -> SideRead:
     """Read each whose time has come; ``at_once``: each that does not wait for a sign-in.
 
-    A failure of one is noted there, and stops neither the others nor the connection. Raises SealBroken, and what is a
-    bug or the loss of the database.
+    A failure of one is noted there, and stops neither the others nor the connection. Raises what is a bug or the
+    loss of the database.
     """
     async with db.as_worker() as conn:
         sides = await routes.of_connection(conn, db.vault, loaded.id)
@@ -69,6 +69,9 @@ async def _read_one(
         provider = vendors.providers.get(side.route)
         if provider is None:
             raise BadInput("route", "this version knows no such way in")
+        if side.seal_broken:
+            log.error("seal_broken", connection_id=side.connection_id, route=side.route)
+            raise SealBroken
         saved = await _Reader(db, vendors, loaded, side, provider, clock).read()
     except EvercgmError as failure:
         return replace(_with(found, await _failed(db, side, failure, clock())), failure=failure)

@@ -109,6 +109,9 @@ def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> da
 
 def _judge_lock(failure: SignInLocked, before: Trouble, now: datetime, chance: float) -> Verdict:
     """One more try when the lock is over, and no third: tries are what locks an account (libre facts A4)."""
+    if before.reason == "sign_in_locked" and before.next_sync_at is not None and now < before.next_sync_at:
+        # Somebody pressed meanwhile: that was not the one more try.
+        return Verdict("error", "sign_in_locked", before.next_sync_at, before.count)
     if before.reason == "sign_in_locked":
         return Verdict("expired", "sign_in_locked", None, before.count + 1)
     wait = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else LOCK_LASTS

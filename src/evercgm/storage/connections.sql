@@ -189,7 +189,13 @@ from state
 where c.id = state.connection_id
 
 -- name: put_off
--- After a bug: the connection is as it was, but not due again at once.
+-- After a bug: the connection is as it was, but not due again at once, by none of its ways.
+with ways as (
+  update cgm_private.routes
+  set next_sync_at = greatest(next_sync_at, now() + interval '10 minutes')
+  where connection_id = %(id)s
+    and next_sync_at is not null
+)
 update cgm_private.sync_state
 set next_sync_at = greatest(next_sync_at, now() + interval '10 minutes')
 where connection_id = %(id)s
@@ -344,7 +350,8 @@ where c.id = state.connection_id
 -- name: lock_at_rest
 -- What pausing and resuming must know; the tokens themselves stay where they are.
 select c.person_id, c.status::text as status, s.reason,
-       c.access_token <> '' or c.refresh_token <> '' as has_tokens
+       c.access_token <> '' or c.refresh_token <> ''
+         or exists (select 1 from cgm_private.routes r where r.connection_id = c.id) as has_tokens
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s and c.person_id = %(person_id)s

@@ -81,7 +81,7 @@ class _Matches:
     """By place in the batch: the stored reading's id; where nothing is to be written.
 
     ``leads``: where the reading was made by a lesser way, whose value gives way to this one. ``by_files``,
-    ``by_clouds``: of which of the others files, and clouds, tell under another key, too.
+    ``by_clouds``, ``by_greater``: which the others' files, clouds and greater ways tell under another key, too.
     """
 
     ids: dict[int, str]
@@ -89,6 +89,7 @@ class _Matches:
     leads: set[int]
     by_files: set[int]
     by_clouds: set[int]
+    by_greater: set[int]
 
 
 class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
@@ -202,6 +203,7 @@ async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: di
         {row["n"] for row in rows if row["first"] and _made_by_lesser(owner, row["reading_id"], row["makers"] or [])},
         {row["n"] for row in rows if row["by_files"]},
         {row["n"] for row in rows if row["by_clouds"]},
+        {row["n"] for row in rows if row["by_greater"]},
     )
 
 
@@ -285,7 +287,7 @@ def _to_correct(
     of_file = owner.stream in FILE_STREAMS
     places: dict[int, bool] = {}
     for n in open_places:
-        if n not in found.ids:
+        if n not in found.ids or n in found.by_greater:
             continue
         own = ids[n][14:] == make_id(readings[n])[14:]
         if of_file:

@@ -133,14 +133,15 @@ with incoming as materialized (
   ) known on true
 )
 select f.n, f.reading_id, coalesce(f.settled, false) as settled, beside.first, beside.makers, beside.by_files,
-       beside.by_clouds
+       beside.by_clouds, beside.by_greater
 from found f
 cross join lateral (
   select bool_and(d.record_key >= f.record_key) filter (where d.stream = %(stream)s) is not false as first,
          json_agg(json_build_array(d.stream, d.record_key))
            filter (where d.stream ^@ any(%(lesser)s::text[])) as makers,
          coalesce(bool_or(d.stream = any(%(files)s::text[])) filter (where o.other), false) as by_files,
-         coalesce(bool_or(d.stream <> all(%(files)s::text[])) filter (where o.other), false) as by_clouds
+         coalesce(bool_or(d.stream <> all(%(files)s::text[])) filter (where o.other), false) as by_clouds,
+         coalesce(bool_or(d.stream ^@ any(%(greater)s::text[])) filter (where o.other), false) as by_greater
   from cgm_private.reading_details d
   cross join lateral (select (d.stream, d.record_key) <> (%(stream)s, f.record_key) as other) o
   where f.settled is not true

@@ -4,7 +4,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from evercgm.core.tokens import Secret, Tokens
+from evercgm.core.errors import SealBroken
+from evercgm.core.tokens import NO_SECRET, Tokens
 from evercgm.storage.database import Connection, Row, load_queries
 from evercgm.storage.vault import Place, Vault
 
@@ -17,6 +18,7 @@ class SideRoute:
 
     ``tokens``: the session, and what signs in again where that may be kept. ``newest_at``: of what came by this way.
     ``next_sync_at`` None: only the person's next sign-in wakes it; ``due``: it has come, by the database's clock.
+    ``seal_broken``: no key of ours opens what is stored.
     ``connected_at``: that of the last sign-in.
     """
 
@@ -33,6 +35,7 @@ class SideRoute:
     next_sync_at: datetime | None
     connected_at: datetime
     due: bool
+    seal_broken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,16 @@ async def store(
 
 
 async def of_connection(conn: Connection, vault: Vault, connection_id: str) -> list[SideRoute]:
-    """All of them, opened. Raises SealBroken."""
+    """All of them, opened; one that no key opens holds nothing and says so: it must not hold the others up."""
     rows = await (await conn.execute(QUERIES["of_connection"], {"connection_id": connection_id})).fetchall()
     return [_opened(vault, row) for row in rows]
+
+
+async def account_of(conn: Connection, connection_id: str, route: str) -> str | None:
+    """The vendor's account of a way in that is there; None: there is none, or nobody knows."""
+    named = {"connection_id": connection_id, "route": route}
+    row = await (await conn.execute(QUERIES["id_of"], named)).fetchone()
+    return row["vendor_account_id"] if row else None
 
 
 async def told(conn: Connection, connection_ids: list[str]) -> dict[str, tuple[RouteView, ...]]:
@@ -134,9 +144,12 @@ def _sealed(vault: Vault, route_id: str, tokens: Tokens) -> dict[str, object]:
 
 
 def _opened(vault: Vault, row: Row) -> SideRoute:
-    def opened(name: str, place: Place) -> Secret:
-        return vault.open(row[name], place)
-
+    try:
+        session = vault.open(row["session"], _session_place(row["id"]))
+        secret = vault.open(row["secret"], _secret_place(row["id"]))
+        broken = False
+    except SealBroken:
+        session, secret, broken = NO_SECRET, NO_SECRET, True
     return SideRoute(
         id=row["id"],
         connection_id=row["connection_id"],
@@ -144,15 +157,12 @@ def _opened(vault: Vault, row: Row) -> SideRoute:
         route=row["route"],
         region=row["region"],
         account_id=row["vendor_account_id"],
-        tokens=Tokens(
-            access=opened("session", _session_place(row["id"])),
-            refresh=opened("secret", _secret_place(row["id"])),
-            expires_at=row["session_expires_at"],
-        ),
+        tokens=Tokens(access=session, refresh=secret, expires_at=row["session_expires_at"]),
         newest_at=row["newest_at"],
         reason=row["reason"],
         failure_count=row["failure_count"],
         next_sync_at=row["next_sync_at"],
         connected_at=row["connected_at"],
         due=bool(row["due"]),
+        seal_broken=broken,
     )
