@@ -19,6 +19,7 @@ from test_connect import BEGIN, CALLBACK, begin, connections_of, outcome_of, sig
 
 from evercgm.api.app import create_app
 from evercgm.core.tokens import Secret, Tokens
+from evercgm.provider_kit.contract import Consent
 from evercgm.provider_kit.vendors import open_vendors
 from evercgm.providers import PROVIDERS
 from evercgm.runtime import Runtime, vendor_apps
@@ -43,7 +44,9 @@ class CountingVendor:
 @pytest.fixture
 def vendor(runtime: Runtime) -> CountingVendor:
     counting = CountingVendor()
-    provider = replace(runtime.vendors.providers["dexcom"], finish=counting.finish)
+    provider = runtime.vendors.providers["dexcom"]
+    assert isinstance(provider.login, Consent)
+    provider = replace(provider, login=replace(provider.login, finish=counting.finish))
     dict.__setitem__(runtime.vendors.providers, "dexcom", provider)  # type: ignore[arg-type]
     return counting
 
