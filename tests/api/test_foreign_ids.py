@@ -222,6 +222,9 @@ async def test_the_document_has_neither_webhooks_nor_an_address_that_we_would_fe
                     found.add((f"{method.upper()} {path}", name))
 
     assert "webhooks" not in document
-    # It is never fetched, only sent to the browser: test_browser_attacks.py.
-    assert found == {(f"POST {BASE}/dexcom/oauth", "return_to")}
+    # Neither is fetched: one is only sent to the browser (test_browser_attacks.py), one only read for its code.
+    assert found == {
+        (f"POST {BASE}/dexcom/oauth", "return_to"),
+        (f"POST {BASE}/medtronic/callback", "redirect_url"),
+    }
     assert ORIGIN not in str(document["paths"])

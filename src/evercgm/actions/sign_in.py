@@ -79,7 +79,7 @@ async def begin_paste(
 
 
 async def finish_paste(
-    db: Database, vendors: Vendors, caller: Caller, *, route: str, pasted: Secret, person_id: str, region: str
+    db: Database, vendors: Vendors, caller: Caller, *, route: str, pasted: Secret | None, person_id: str, region: str
 ) -> str:
     """What the vendor's page led to, or another tool's bundle of tokens, into a connection; its id.
 
@@ -87,9 +87,11 @@ async def finish_paste(
     ``by_password``, and BadInput(pasted), GrantRefused.
     """
     login = _paste_of(vendors.providers[route])
-    state = _state_of(pasted)
+    state = _state_of(pasted) if pasted else None
     async with db.as_person(caller.claims) as conn:
         await _may_begin(conn, person_id, (route, region))
+        if pasted is None:
+            raise BadInput("redirect_url", "give this one or 'token_bundle', and not both")
         if state is None:
             attempt: Attempt | None = await attempts.begin_now(conn, person_id, caller.owner_id, route, region)
         else:

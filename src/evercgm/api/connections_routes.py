@@ -114,12 +114,10 @@ async def delete_connection(connection_id: PathId, runtime: Wired, caller: Chang
     return Disconnected(readings_kept=kept, vendor_revoked=False)
 
 
-@router.delete("/connections/{connection_id}/routes/{route}")
-async def delete_route(
-    connection_id: PathId, route: Literal["dexcom_share"], runtime: Wired, caller: Changing
-) -> OneConnection:
-    """Take another way in away and forget its sign-in; the connection's own and all readings stay."""
-    await remove_route(runtime.db, caller, connection_id, route)
+@router.delete("/connections/{connection_id}/routes/dexcom_share")
+async def delete_share(connection_id: PathId, runtime: Wired, caller: Changing) -> OneConnection:
+    """Take Dexcom Share away and forget its sign-in; the connection's own way and all readings stay."""
+    await remove_route(runtime.db, caller, connection_id, "dexcom_share")
     return await get_connection(connection_id, runtime, caller)
 
 

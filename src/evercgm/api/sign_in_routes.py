@@ -22,6 +22,7 @@ LONGEST_PASTE = 16_384
 NOTHING_WAITS = "No sign-in waits under this name: it was used or is older than ten minutes. Connect once more."
 Hidden = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST_PASSWORD)]
 UserName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME)]
+Who = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 PastedText = Annotated[SecretStr, Field(min_length=1, max_length=LONGEST_PASTE)]
 
 
@@ -77,7 +78,7 @@ class Confirmation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     attempt: Id
-    who: Id | None = None
+    who: Who | None = None
 
 
 class Connected(BaseModel):
@@ -130,14 +131,12 @@ async def begin_medtronic(body: PasteRequest, runtime: Wired, caller: Changing) 
 async def finish_medtronic(body: PastedBack, runtime: Wired, caller: Changing) -> Connected:
     """Finish it with the address that the vendor's page ended at, or with another tool's bundle of tokens."""
     given = [text for text in (body.redirect_url, body.token_bundle) if text is not None]
-    if len(given) != 1:
-        raise BadInput("redirect_url", "give this one or 'token_bundle', and not both")
     connection_id = await sign_in.finish_paste(
         runtime.db,
         runtime.vendors,
         caller,
         route="medtronic",
-        pasted=Secret(given[0].get_secret_value().strip()),
+        pasted=Secret(given[0].get_secret_value().strip()) if len(given) == 1 else None,
         person_id=await views.chosen_person(runtime.db, caller, body.person_id),
         region=body.region,
     )
