@@ -119,4 +119,4 @@ def test_any_discovery_document_leads_to_allowed_hosts_or_is_refused(document: o
 @given(JSON)
 def test_any_list_of_links_is_read_or_refused(links: object) -> None:
     with contextlib.suppress(EvercgmError):
-        accounts.choose(accounts.read_links(as_json(links)), None)
+        accounts.only_one(accounts.read_links(as_json(links)))
