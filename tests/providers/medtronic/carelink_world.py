@@ -62,7 +62,7 @@ class CareLink:
 
     async def close(self) -> None:
         await self.http.aclose()
-        self.cloud.state.close()
+        self.cloud.state.ledger.close()
 
     async def begin(self, state: str = "state-1") -> str:
         return await LOGIN.begin(self.http, self.app, Login(state, pkce_challenge(VERIFIER.reveal())))
@@ -101,7 +101,7 @@ class CareLink:
         return {record.measured_at: min(max(record.glucose_mg_dl, 39), 401) for record in found}
 
     def calls(self, place: str) -> int:
-        return int(self.cloud.state.counts("calls").get(place, 0))
+        return int(self.cloud.state.ledger.counts("calls").get(place, 0))
 
 
 def values(batch: Batch) -> dict[datetime, int]:

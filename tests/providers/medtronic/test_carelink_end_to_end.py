@@ -222,8 +222,8 @@ async def test_an_ended_access_token_is_renewed_within_the_sync_and_saved(househ
 
     assert (await household.sync()).outcome == "succeeded"
     assert household.rows() == list(household.carelink.truth().items())
-    assert household.carelink.cloud.state.counts("token_calls")["refresh_token"] == 1
-    assert household.carelink.cloud.state.counts("refresh_reuse") == {}
+    assert household.carelink.cloud.state.ledger.counts("token_calls")["refresh_token"] == 1
+    assert household.carelink.cloud.state.ledger.counts("refresh_reuse") == {}
 
 
 @pytest.mark.parametrize(

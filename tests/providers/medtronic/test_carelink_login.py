@@ -452,7 +452,7 @@ async def test_of_two_patients_the_person_chooses_and_signs_in_once(carelink: Ca
 
     assert values(await carelink.read(tokens)) == carelink.truth("kim.beta")
     assert values(await carelink.read(await carelink.refresh(tokens))) == carelink.truth("kim.beta")
-    assert carelink.cloud.state.counts("token_calls") == {"authorization_code": 1, "refresh_token": 1}
+    assert carelink.cloud.state.ledger.counts("token_calls") == {"authorization_code": 1, "refresh_token": 1}
 
 
 async def test_an_outage_right_after_the_code_was_used_loses_nothing(carelink: CareLink) -> None:
@@ -569,11 +569,11 @@ async def test_a_refresh_token_works_once_and_a_new_one_comes_back(carelink: Car
 
 async def test_a_refresh_asks_nothing_but_the_token_endpoint_while_the_documents_are_kept(carelink: CareLink) -> None:
     tokens = await carelink.connect()
-    before = carelink.cloud.state.counts("calls")
+    before = carelink.cloud.state.ledger.counts("calls")
 
     await carelink.refresh(tokens)
 
-    after = carelink.cloud.state.counts("calls")
+    after = carelink.cloud.state.ledger.counts("calls")
     assert {place: after[place] - before.get(place, 0) for place in after if after[place] != before.get(place)} == {
         "token": 1
     }

@@ -20,12 +20,13 @@ from evercgm.providers.medtronic.simulator.cloud import (
     Cloud,
     Patient,
     cloud_of,
-    json_response,
     load_traces,
 )
 from evercgm.providers.medtronic.simulator.state import State
-from evercgm.simulator_kit.answers import CutAnswer
+from evercgm.simulator_kit.answers import CutAnswer, json_response
 from evercgm.simulator_kit.clock import VirtualClock
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import Switchboard
 
 PREFIX = "/medtronic"
 BLOCKED = "<html><body>Request blocked.</body></html>"
@@ -43,29 +44,33 @@ def create_app(
     accounts: Sequence[Account] = ACCOUNTS,
     patients: Sequence[Patient] = PATIENTS,
     trace: Path | None = None,
+    anchor: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """The cloud below `/medtronic`; `trace` (a CSV) is replayed by the first patient.
 
-    Anchor, codes, tokens and counts live in `data_dir`. Raises TraceError, OSError, sqlite3.Error.
+    `anchor`: where the recordings end at the first start, instead of now. Anchor, codes, tokens and counts live
+    in `data_dir`. Raises TraceError, OSError, sqlite3.Error.
     """
     # Before the data directory is made: a start that fails must not set the anchor.
     traces = load_traces(patients, trace, clock())
-    state = State(data_dir, clock())
+    state = State(data_dir, anchor or clock())
+    by_name = {account.username: account for account in accounts}
+    desk = Desk(Switchboard(faults.KINDS), VirtualClock(clock), state.ledger, by_name)
+    desk.recall()
     cloud = Cloud(
         state=state,
-        accounts={account.username: account for account in accounts},
+        accounts=by_name,
         patients={patient.username: patient for patient in patients},
-        traces={name: replace(curve, anchor=state.anchor) for name, curve in traces.items()},
-        clock=VirtualClock(clock),
+        traces={name: replace(curve, anchor=state.ledger.anchor) for name, curve in traces.items()},
         prefix=PREFIX,
+        desk=desk,
     )
-    cloud.recall()
 
     @asynccontextmanager
     async def closing_the_state(_app: Starlette) -> AsyncIterator[None]:
         yield
-        state.close()
+        state.ledger.close()
 
     app = Starlette(routes=_routes(), lifespan=closing_the_state)
     app.state.cloud = cloud
@@ -102,7 +107,7 @@ def _with_troubles(place: str, handler: Handler) -> Handler:
 
     async def handle(request: Request) -> Response:
         cloud = cloud_of(request)
-        cloud.state.count("calls", place)
+        cloud.state.ledger.count("calls", place)
         if not request.headers.get("user-agent"):
             return HTMLResponse(BLOCKED, 403)
         username = await _username(cloud, request) if cloud.faults.has_username_scope() else None

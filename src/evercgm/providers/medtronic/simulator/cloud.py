@@ -1,29 +1,19 @@
 """The simulated CareLink as one value: accounts, patients with their curves, switches, clock; no HTTP of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
-from evercgm.providers.medtronic.simulator.faults import (
-    ACTS_ONCE,
-    BACKFILL,
-    CLOCK_CHANGE,
-    KINDS,
-    LOGIN_ELSEWHERE,
-    Backfill,
-    ClockChange,
-)
+from evercgm.providers.medtronic.simulator.faults import ACTS_ONCE, LOGIN_ELSEWHERE, SEEN_FROM_NOW
 from evercgm.providers.medtronic.simulator.state import State
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard, check_limits
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import Fault, Switchboard
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
-FARTHEST_SHIFT = timedelta(days=3660)
 # Life of an access token, measured 2026.
 EXPIRES_IN_S = 10_800
 
@@ -78,13 +68,18 @@ class Cloud:
     accounts: dict[str, Account]
     patients: dict[str, Patient]
     traces: dict[str, Trace]
-    clock: VirtualClock
     prefix: str
-    faults: Switchboard = field(default_factory=lambda: Switchboard(KINDS))
+    desk: Desk
 
-    def recall(self) -> None:
-        """Take up the clock's shift of the last run."""
-        self.clock.shift = timedelta(seconds=float(self.state.recall("clock_shift_s") or 0))
+    @property
+    def faults(self) -> Switchboard:
+        """What is on."""
+        return self.desk.faults
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The cloud's time."""
+        return self.desk.clock
 
     def set_fault(
         self,
@@ -98,38 +93,22 @@ class Cloud:
     ) -> Fault:
         """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
         kind = self.faults.kind(name)
-        read = False if value is None or value is False else kind.read(value)
-        if username is not None and username not in self.accounts:
-            raise FaultError(f"fault {name}: user {username!r}; right is {', '.join(self.accounts)}")
-        if kind is BACKFILL and isinstance(read, Backfill):
-            read = msgspec.structs.replace(read, set_at=self.clock().timestamp())
-        if kind is CLOCK_CHANGE and isinstance(read, ClockChange):
-            self.state.remember("clock_changed_at", str(self.clock().timestamp() - read.minutes_ago * 60))
-        fault = Fault(kind, read, count, probability, path, username)
-        if kind not in ACTS_ONCE:
-            return self.faults.add(fault)
-        check_limits(fault)
-        if fault.value is not False:
+        if kind in SEEN_FROM_NOW and isinstance(value, dict):
+            value = value | {"set_at": self.clock().timestamp()}
+        fault = self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
+        if kind in ACTS_ONCE and fault.value is not False:
             ends = ("access", "refresh") if kind is LOGIN_ELSEWHERE else (str(fault.value),)
             fault.hits = self.state.end_tokens(username, ends)
+            self.faults.active.remove(fault)
         return fault
 
     def clear_faults(self, name: str | None = None) -> None:
         """Turn off one fault or all; raises FaultError. What acted once stays done."""
-        self.faults.clear(name)
+        self.desk.clear_faults(name)
 
     def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
-        """Advance the cloud's clock, or set it (aware), for restarts too; what it says then. Raises OverflowError."""
-        moved = VirtualClock(self.clock.base, self.clock.shift)
-        if by is not None:
-            moved.advance(by)
-        if now is not None:
-            moved.set_now(now)
-        if abs(moved.shift) > FARTHEST_SHIFT:
-            raise OverflowError(f"the clock can be {FARTHEST_SHIFT.days} days away from the machine's, not more")
-        self.clock.shift = moved.shift
-        self.state.remember("clock_shift_s", str(self.clock.shift.total_seconds()))
-        return self.clock()
+        """As `Desk.move_clock`."""
+        return self.desk.move_clock(by=by, now=now)
 
 
 def load_traces(patients: Sequence[Patient], override: Path | None, anchor: datetime) -> dict[str, Trace]:
@@ -148,9 +127,3 @@ def cloud_of(request: Request) -> Cloud:
     cloud = request.app.state.cloud
     assert isinstance(cloud, Cloud)  # noqa: S101 - narrows Starlette's untyped state
     return cloud
-
-
-def json_response(content: object, status: int = 200) -> Response:
-    """JSON that no cache keeps."""
-    headers = {"Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

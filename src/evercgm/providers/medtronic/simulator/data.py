@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evercgm.providers.medtronic.simulator import faults, message
-from evercgm.providers.medtronic.simulator.cloud import Account, Cloud, Patient, cloud_of, json_response
+from evercgm.providers.medtronic.simulator.cloud import Account, Cloud, Patient, cloud_of
+from evercgm.simulator_kit.answers import json_response
 
 UNAUTHORIZED = {"message": "Unauthorized"}
 NEVER_STARTED = {

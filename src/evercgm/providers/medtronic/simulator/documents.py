@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evercgm.providers.medtronic.simulator import faults
-from evercgm.providers.medtronic.simulator.cloud import Cloud, cloud_of, json_response
+from evercgm.providers.medtronic.simulator.cloud import Cloud, cloud_of
+from evercgm.simulator_kit.answers import json_response
 
 # CareLink, probed 2026-10: which app version is answered how. Everything else is v2 without Auth0.
 PLAIN_V2 = ("v2", False)

@@ -24,6 +24,7 @@ class ClockChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minutes: Minutes
     minutes_ago: Annotated[float, msgspec.Meta(ge=0, le=1440)] = 60
     marked: bool = True
+    set_at: float = 0
 
 
 class NoValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -241,3 +242,5 @@ KINDS: tuple[FaultKind[Any], ...] = (
     UNAUTHORIZED, FORBIDDEN, CLIENT_ERROR, RATE_LIMITED, SERVER_ERROR, HTML, SLOW, GONE,
 )  # fmt: skip
 ACTS_ONCE = (LOGIN_ELSEWHERE, TOKENS_ENDED)
+# Their values hold the moment at which they were set, in seconds since 1970.
+SEEN_FROM_NOW = (BACKFILL, CLOCK_CHANGE)

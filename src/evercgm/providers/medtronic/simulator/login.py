@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from evercgm.providers.medtronic.simulator import faults
-from evercgm.providers.medtronic.simulator.cloud import EXPIRES_IN_S, Account, Cloud, cloud_of, json_response
+from evercgm.providers.medtronic.simulator.cloud import EXPIRES_IN_S, Account, Cloud, cloud_of
 from evercgm.providers.medtronic.simulator.documents import AUDIENCES, CLIENT_IDS, REDIRECT_URI, SCOPE
 from evercgm.providers.medtronic.simulator.pages import login_page
 from evercgm.providers.medtronic.simulator.state import CODE_LIFE, REFRESH_LIFE, Grant
-from evercgm.simulator_kit.answers import CutAnswer
+from evercgm.simulator_kit.answers import CutAnswer, json_response
 
 LOGIN_FIELDS = (
     "client_id", "response_type", "scope", "audience", "redirect_uri", "code_challenge", "code_challenge_method",
@@ -80,7 +80,7 @@ async def give_tokens(request: Request) -> Response:
     cloud = cloud_of(request)
     form = await form_of(request)
     grant_type = form.get("grant_type", "")
-    cloud.state.count("token_calls", grant_type if grant_type in REFUSALS else "other")
+    cloud.state.ledger.count("token_calls", grant_type if grant_type in REFUSALS else "other")
     username = cloud.state.owner_of(form.get("refresh_token") or form.get("code") or "")
     if error := cloud.faults.take(faults.TOKEN_ERROR, "token", username):
         return _wanted_error(cloud, error, grant_type)
@@ -118,7 +118,7 @@ def _for_refresh(cloud: Cloud, request: Request, form: Mapping[str, str]) -> Res
         form.get("refresh_token", ""), form["client_id"], cloud.clock(), rotates=rotates
     )
     if reused and grant is not None:
-        cloud.state.count("refresh_reuse")
+        cloud.state.ledger.count("refresh_reuse")
         if cloud.faults.take(faults.REFRESH_REUSE, "token", username) == "end_family":
             cloud.state.end_family(grant.family)
     if grant is None or reused:

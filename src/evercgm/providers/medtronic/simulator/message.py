@@ -101,7 +101,7 @@ def _moment(cloud: Cloud, patient: Patient, ask: Teller, text: str) -> Moment:
     clocks = Clocks(
         pump=(at_home if pump is None else timedelta(minutes=pump)) + timedelta(seconds=drift_s or 0),
         phone=at_home if phone is None else timedelta(minutes=phone),
-        changed_at=datetime.fromtimestamp(float(cloud.state.recall("clock_changed_at") or 0), UTC) if change else None,
+        changed_at=datetime.fromtimestamp(change.set_at - change.minutes_ago * 60, UTC) if change else None,
         changed_by=timedelta(minutes=change.minutes) if change else timedelta(0),
     )
     stale = timedelta(minutes=ask.take(faults.STALE_MINUTES) or 0)

@@ -3,21 +3,18 @@
 import base64
 import hashlib
 import secrets
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from evercgm.simulator_kit.trace import anchor_for
+from evercgm.simulator_kit.ledger import Ledger
 
 CODE_LIFE = timedelta(seconds=60)
 # Without use; each use gives a new one.
 REFRESH_LIFE = timedelta(days=7)
 
 SCHEMA = """
-create table if not exists facts (name text primary key, value text not null);
 create table if not exists codes (
     code text primary key, client_id text not null, redirect_uri text not null, username text not null,
     expires_at real not null, used integer not null default 0, challenge text not null);
@@ -25,7 +22,6 @@ create table if not exists tokens (
     token text primary key, kind text not null, client_id text not null, username text not null,
     family text not null, expires_at real not null, used integer not null default 0,
     revoked integer not null default 0);
-create table if not exists counts (name text, key text, n integer not null, primary key (name, key));
 """
 
 
@@ -43,27 +39,16 @@ class State:
 
     def __init__(self, data_dir: Path, now: datetime) -> None:
         """Open or make `medtronic-simulator.sqlite3`; raises OSError or sqlite3.Error."""
-        data_dir.mkdir(parents=True, exist_ok=True)
-        # Starlette runs async routes on one thread; tests may open the app on another than they made it.
-        self._db = sqlite3.connect(data_dir / "medtronic-simulator.sqlite3", check_same_thread=False)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.executescript(SCHEMA)
-        with self._db:
-            self._db.execute("insert or ignore into facts values ('anchor', ?)", (anchor_for(now).isoformat(),))
-        self.anchor = datetime.fromisoformat(self.recall("anchor") or "").astimezone(UTC)
-
-    def close(self) -> None:
-        """Release the file."""
-        self._db.close()
+        self.ledger = Ledger(data_dir / "medtronic-simulator.sqlite3", now, SCHEMA)
+        self._db, self._rows, self._change = self.ledger.db, self.ledger.rows, self.ledger.change
 
     def new_code(self, grant: Grant, redirect_uri: str, challenge: str, expires_at: datetime) -> str:
         """An authorization code, good for one use."""
         code = secrets.token_urlsafe(32)
-        with self._db:
-            self._db.execute(
-                "insert into codes values (?, ?, ?, ?, ?, 0, ?)",
-                (code, grant.client_id, redirect_uri, grant.username, expires_at.timestamp(), challenge),
-            )
+        self._change(
+            "insert into codes values (?, ?, ?, ?, ?, 0, ?)",
+            (code, grant.client_id, redirect_uri, grant.username, expires_at.timestamp(), challenge),
+        )
         return code
 
     def use_code(self, code: str, client_id: str, redirect_uri: str, verifier: str, now: datetime) -> Grant | None:
@@ -81,11 +66,10 @@ class State:
 
     def keep(self, token: str, kind: str, grant: Grant, expires_at: datetime) -> None:
         """A token that was given out."""
-        with self._db:
-            self._db.execute(
-                "insert into tokens (token, kind, client_id, username, family, expires_at) values (?, ?, ?, ?, ?, ?)",
-                (token, kind, grant.client_id, grant.username, grant.family, expires_at.timestamp()),
-            )
+        self._change(
+            "insert into tokens (token, kind, client_id, username, family, expires_at) values (?, ?, ?, ?, ?, ?)",
+            (token, kind, grant.client_id, grant.username, grant.family, expires_at.timestamp()),
+        )
 
     def spend_refresh(self, token: str, client_id: str, now: datetime, *, rotates: bool) -> tuple[Grant | None, bool]:
         """The grant of a living refresh token, which is used up where tokens rotate; (its grant, True) on reuse."""
@@ -105,17 +89,15 @@ class State:
 
     def end_family(self, family: str) -> None:
         """End every token that grew from one login."""
-        with self._db:
-            self._db.execute("update tokens set revoked = 1 where family = ?", (family,))
+        self._change("update tokens set revoked = 1 where family = ?", (family,))
 
     def end_tokens(self, username: str | None, kinds: Sequence[str]) -> int:
         """End the living tokens of these kinds of this account, or of all; how many."""
-        with self._db:
-            return self._db.execute(
-                "update tokens set revoked = 1 where (? is null or username = ?) and revoked = 0 and used = 0"
-                " and (kind = ? or kind = ?)",
-                (username, username, kinds[0], kinds[-1]),
-            ).rowcount
+        return self._change(
+            "update tokens set revoked = 1 where (? is null or username = ?) and revoked = 0 and used = 0"
+            " and (kind = ? or kind = ?)",
+            (username, username, kinds[0], kinds[-1]),
+        )
 
     def grant_of(self, access_token: str, now: datetime) -> Grant | None:
         """Who stands behind a living access token."""
@@ -133,34 +115,6 @@ class State:
             (token, token),
         )
         return str(rows[0][0]) if rows else None
-
-    def count(self, name: str, key: str = "") -> None:
-        """One more of this kind."""
-        with self._db:
-            self._db.execute(
-                "insert into counts values (?, ?, 1) on conflict (name, key) do update set n = n + 1", (name, key)
-            )
-
-    def counts(self, name: str) -> dict[str, int]:
-        """All keys of a counter."""
-        rows = self._rows("select key, n from counts where name = ? order by key", (name,))
-        return {str(key): int(str(n)) for key, n in rows}
-
-    def recall(self, name: str) -> str | None:
-        """A text kept by `remember`."""
-        rows = self._rows("select value from facts where name = ?", (name,))
-        return str(rows[0][0]) if rows else None
-
-    def remember(self, name: str, value: str) -> None:
-        """Keep a text over restarts."""
-        with self._db:
-            self._db.execute(
-                "insert into facts values (?, ?) on conflict (name) do update set value = excluded.value", (name, value)
-            )
-
-    def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        with closing(self._db.execute(query, values)) as cursor:
-            return cursor.fetchall()
 
 
 def _grant(row: tuple[object, ...]) -> Grant:
