@@ -1,7 +1,6 @@
 """Share beside the official way: one series, each way with its own trouble, and the official value counts."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from evercgm.storage import connections
 from evercgm.worker.schedule import enqueue_due
 
 DUE = "update cgm_private.routes set next_sync_at = now() - interval '1 second'"
-HOUR = timedelta(hours=1)
+READ = "ReadPublisherLatestGlucoseValues"
 
 
 @pytest.fixture
@@ -330,3 +329,41 @@ async def test_another_persons_share_account_is_stored_only_after_a_yes(ways: Tw
     assert ways.world.sql("select vendor_account_id, session from cgm_private.routes") == before
     await confirm(ways.world.db, ways.world.vendors, ways.world.caller, other.value.attempt)
     assert ways.world.sql("select vendor_account_id from cgm_private.routes") != [(before[0][0],)]
+
+
+async def test_what_share_answers_after_its_owner_removed_it_is_not_stored(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await ways.add_share()
+
+    async def removed_meanwhile(path: str) -> None:
+        if path == READ:
+            await remove_route(world.db, world.caller, connection_id, "dexcom_share")
+
+    ways.weather.pause = removed_meanwhile
+    await world.sync(connection_id)
+
+    assert READ in ways.weather.calls
+    assert (ways.routes(), ways.stored()) == ([], [])
+
+
+async def test_what_the_former_share_account_answers_is_not_stored_beside_the_new_ones(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await ways.add_share()
+    waits = True
+
+    async def another_account_meanwhile(path: str) -> None:
+        nonlocal waits
+        if path == READ and waits:
+            waits = False
+            with pytest.raises(OtherAccount) as other:
+                await ways.add_share(username="User6", password="evercgm-demo-6")
+            await confirm(world.db, world.vendors, world.caller, other.value.attempt)
+
+    ways.weather.pause = another_account_meanwhile
+    await world.sync(connection_id)
+    assert (waits, ways.stored()) == (False, [])
+
+    await world.sync(connection_id)
+    assert len(ways.by_way()) == 1
+    accounts = "select count(distinct stream) from cgm_private.reading_details"
+    assert (len(ways.stored()) > 100, world.sql(accounts)) == (True, [(1,)])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from sync_world import World, open_world
+from sync_world import Weather, World, open_world
 
 from evercgm.actions import sign_in
 from evercgm.core.tokens import Secret
@@ -25,10 +25,11 @@ from cgm_private.reading_details d where d.person_id = %s group by 1 order by 1"
 
 @dataclass
 class TwoWays:
-    """``world`` with Share's cloud beside it; ``share`` is that cloud."""
+    """``world`` with Share's cloud beside it: ``share``, behind a ``weather`` of its own."""
 
     world: World
     share: Any
+    weather: Weather
 
     async def add_share(self, *, keep: bool = True, password: str = PASSWORD, username: str = USER) -> str:
         """Sign in by password; the connection's id."""
@@ -64,11 +65,12 @@ async def open_two_ways(database: Any, folder: Path) -> AsyncIterator[TwoWays]:
     anchor = datetime.now(UTC)
     async with open_world(database.admin_dsn, database.service_dsn, folder / "cloud", anchor=anchor) as world:
         app = create_app(folder / "share", anchor=world.cloud.state.cloud.state.anchor)
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
+        weather = Weather(app)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(weather)) as http:
             world.vendors = replace(
                 world.vendors,
                 apps={**world.vendors.apps, SHARE: VendorApp("us", "http://share.test/dexcom_share")},
                 clients={**world.vendors.clients, SHARE: http},
             )
-            yield TwoWays(world, app.state.cloud)
+            yield TwoWays(world, app.state.cloud, weather)
         app.state.cloud.ledger.close()

@@ -239,6 +239,7 @@ async def another_way_in(scene: Scene) -> None:
         await connections.wake(conn, CONNECTION_ID)
         (side,) = await routes.of_connection(conn, scene.db.vault, CONNECTION_ID)
         assert await routes.save_session(conn, scene.db.vault, side, tokens)
+        assert await routes.is_current(conn, side)
         await routes.note(conn, side, next_sync_at=datetime.now(UTC) + timedelta(minutes=5))
         assert len(await routes.told(conn, [CONNECTION_ID])) == 1
         assert await routes.forget(conn, CONNECTION_ID, "dexcom_share")

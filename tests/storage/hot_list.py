@@ -115,6 +115,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "routes.id_of": ("routes_connection_id_route_key",),
     "routes.note": ("routes_pkey",),
     "routes.of_connection": ("routes_connection_id_route_key",),
+    "routes.same_sign_in": ("routes_pkey",),
     "routes.save_session": ("routes_pkey",),
     "routes.store": (),
     "routes.told": ("routes_connection_id_route_key",),

@@ -165,7 +165,8 @@ class _Reader:
         account = batch.account_id or self._side.account_id or "unknown"
         provider, region = self._provider, self._side.region
         async with self._db.as_worker() as conn:
-            if not await connections.lock(conn, self._loaded.id):
+            if not (await connections.lock(conn, self._loaded.id) and await routes.is_current(conn, self._side)):
+                log.info("route_answer_unwanted", connection_id=self._loaded.id, route=provider.route)
                 return Saved()
             saved = await save_batch(
                 conn, self._vendors, provider, batch, window,

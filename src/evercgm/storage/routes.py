@@ -105,6 +105,12 @@ async def save_session(conn: Connection, vault: Vault, side: SideRoute, tokens: 
     return await (await conn.execute(QUERIES["save_session"], values)).fetchone() is not None
 
 
+async def is_current(conn: Connection, side: SideRoute) -> bool:
+    """False: the person has removed it, or signed in anew, since it was read. While the connection is locked."""
+    values = {"id": side.id, "connected_at": side.connected_at}
+    return await (await conn.execute(QUERIES["same_sign_in"], values)).fetchone() is not None
+
+
 async def note(
     conn: Connection,
     side: SideRoute,

@@ -49,6 +49,14 @@ where id = %(id)s
   and connected_at = %(connected_at)s
 returning id
 
+-- name: same_sign_in
+-- Whether what was read by that sign-in is still wanted; who removes the way meanwhile waits until it is stored.
+select r.id
+from cgm_private.routes r
+where r.id = %(id)s
+  and r.connected_at = %(connected_at)s
+for share
+
 -- name: note
 update cgm_private.routes
 set newest_at = greatest(newest_at, %(newest_at)s::timestamptz),
