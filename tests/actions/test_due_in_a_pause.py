@@ -43,6 +43,17 @@ async def backlog(world: World) -> int:
     return load.due
 
 
+async def test_those_that_somebody_asked_for_take_no_place_from_those_that_are_due(
+    world: World, three: list[str]
+) -> None:
+    for asked in three[:2]:
+        await request_sync(world.db, world.caller, connection_id=asked, person_id=None, start=None, end=None)
+    world.sql("update cgm_private.sync_state set next_sync_at = null where connection_id = any(%s)", three[:2])
+
+    async with world.db.as_worker() as conn:
+        assert await connections.due(conn, 1) == (three[:1], three[2:])
+
+
 async def test_in_a_pause_nothing_is_due_and_nothing_is_a_backlog(world: World, three: list[str]) -> None:
     assert (await due(world), await backlog(world)) == (([], three), 3)
 

@@ -10,6 +10,7 @@ from two_ways import PASSWORD, USER, TwoWays, open_two_ways
 from evercgm.actions.confirm import confirm
 from evercgm.actions.disconnect import disconnect, remove_route
 from evercgm.actions.pause import pause, resume
+from evercgm.actions.request_sync import request_sync
 from evercgm.core.errors import NotYours, OtherAccount, ReconnectNeeded, SignInLocked, TooOften
 from evercgm.storage import connections
 from evercgm.worker.schedule import enqueue_due
@@ -124,6 +125,24 @@ async def test_share_goes_on_while_the_official_way_waits_for_a_sign_in(ways: Tw
     assert (result.outcome, set(ways.by_way())) == ("succeeded", {"dexcom_share"})
     assert world.status(connection_id) == ("expired", "reconnect_needed")
     assert world.token_calls("refresh_token") == before
+
+
+async def test_a_person_asks_for_a_sync_of_what_share_still_gives_while_the_consent_has_ended(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await world.connect()
+    await ways.add_share()
+    world.sql("delete from cgm_private.sync_runs")
+    world.sql("update public.cgm_connections set status = 'expired'")
+    which: dict[str, Any] = {"connection_id": connection_id, "person_id": None, "start": None, "end": None}
+
+    (run,) = await request_sync(world.db, world.caller, **which)
+    result = await world.sync(connection_id, trigger="schedule")
+
+    assert (run.state, result and result.outcome) == ("queued", "succeeded")
+    assert len(ways.stored()) > 250
+    await remove_route(world.db, world.caller, connection_id, "dexcom_share")
+    with pytest.raises(ReconnectNeeded):
+        await request_sync(world.db, world.caller, **which)
 
 
 async def test_the_official_ways_ladder_is_not_climbed_because_share_is_due(ways: TwoWays) -> None:

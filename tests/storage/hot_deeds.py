@@ -241,6 +241,7 @@ async def another_way_in(scene: Scene) -> None:
         assert await routes.save_session(conn, scene.db.vault, side, tokens)
         assert await routes.is_current(conn, side)
         await routes.note(conn, side, next_sync_at=datetime.now(UTC) + timedelta(minutes=5))
+        assert await routes.living(conn, [CONNECTION_ID]) == {CONNECTION_ID}
         assert len(await routes.told(conn, [CONNECTION_ID])) == 1
         assert await routes.forget(conn, CONNECTION_ID, "dexcom_share")
 

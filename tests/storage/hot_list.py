@@ -113,6 +113,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "readings.store": (),
     "routes.forget": ("routes_connection_id_route_key",),
     "routes.id_of": ("routes_connection_id_route_key",),
+    "routes.living": ("routes_connection_id_route_key",),
     "routes.note": ("routes_pkey",),
     "routes.of_connection": ("routes_connection_id_route_key",),
     "routes.same_sign_in": ("routes_pkey",),

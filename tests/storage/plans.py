@@ -38,8 +38,7 @@ class Statement:
     def pages(self, but_for: Collection[str] = ()) -> int:
         """Pages of 8 kB that were looked at, whether in memory or not; ``but_for`` those of some tables."""
         roots = [node for node in nodes(self.plan) if node is self.plan or _writes_apart(node)]
-        left_out = [node for node in nodes(self.plan) if node.get("Relation Name") in but_for]
-        return sum(map(_pages, roots)) - sum(map(_pages, left_out))
+        return sum(map(_pages, roots)) - sum(map(_pages, _reads_of(self.plan, but_for)))
 
     def rows(self, but_for: Collection[str] = ()) -> int:
         """Rows and index entries that were looked at, those among them that were of no use, too."""
@@ -107,6 +106,18 @@ def nodes(plan: Node) -> Iterator[Node]:
     yield plan
     for child in plan.get("Plans", []):
         yield from nodes(child)
+
+
+def _reads_of(plan: Node, tables: Collection[str]) -> Iterator[Node]:
+    """The nodes that read these tables, with the lock on the row that was found: whether that looks at one page or at
+    two hangs on whether a vacuum found nobody in its way."""
+    children = plan.get("Plans", [])
+    locks = plan["Node Type"] == "LockRows" and len(children) == 1
+    if (children[0] if locks else plan).get("Relation Name") in tables:
+        yield plan
+        return
+    for child in children:
+        yield from _reads_of(child, tables)
 
 
 def _pages(node: Node) -> int:

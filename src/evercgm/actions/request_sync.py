@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from evercgm.core.caller import Caller
 from evercgm.core.connection import BY_FILE
 from evercgm.core.errors import BadInput, CallsHeldBack, NothingToSync, NotYours, ReconnectNeeded, SyncTooSoon
-from evercgm.storage import budgets, connections, jobs, runs
+from evercgm.storage import budgets, connections, jobs, routes, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
 # Counted from the last run that a person asked for and that started: it bounds what pressing the button costs at the
@@ -51,10 +51,11 @@ async def request_sync(
         if not owned and connection_id is not None:
             raise NotYours("connection", connection_id)
         fetched = [row for row in owned if row["region"] != BY_FILE]
-        synced = [row for row in fetched if row["status"] in SYNCED]
+        await become_worker(conn)
+        living = await routes.living(conn, [row["id"] for row in fetched if row["status"] == "expired"])
+        synced = [row for row in fetched if row["status"] in SYNCED or row["id"] in living]
         if not synced:
             raise _refusal(fetched, owned, "connection_id" if connection_id else "person_id")
-        await become_worker(conn)
         return await _request_all(conn, synced, start, end)
 
 

@@ -251,7 +251,7 @@ where c.id = state.connection_id
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first. Where the
 -- vendor is paused nothing is due by itself, and once the pause has ended only the first is: its call is the probe.
--- Each part reads no further than is taken from it, however many are due.
+-- Each part has its own limit: it reads no further than is taken from it, and however many wait for one, the others go on.
 with held as (
   select p.provider, p.region, p.until > now() as paused
   from cgm_private.provider_pauses p
@@ -265,6 +265,7 @@ from (
     join public.cgm_connections c on c.id = r.connection_id
     where r.state = 'queued'
       and c.status in ('connected', 'error')
+    order by r.requested_at
     limit %(most)s
   )
   union all
@@ -307,7 +308,6 @@ from (
 ) d
 group by d.connection_id
 order by min(d.due_at)
-limit %(most)s
 
 -- name: count_readings
 select count(*) as readings from public.glucose_readings where cgm_connection_id = %(id)s

@@ -99,6 +99,14 @@ async def told(conn: Connection, connection_ids: list[str]) -> dict[str, tuple[R
     return found
 
 
+async def living(conn: Connection, connection_ids: list[str]) -> set[str]:
+    """As the worker, of connections that were proven to be the caller's: where another way in needs no sign-in."""
+    if not connection_ids:
+        return set()
+    rows = await (await conn.execute(QUERIES["living"], {"connection_ids": connection_ids})).fetchall()
+    return {row["connection_id"] for row in rows}
+
+
 async def save_session(conn: Connection, vault: Vault, side: SideRoute, tokens: Tokens) -> bool:
     """A renewed session; False where the person has signed in anew, or left, meanwhile."""
     values = {**_sealed(vault, side.id, tokens), "connected_at": side.connected_at}

@@ -39,6 +39,13 @@ from cgm_private.routes r
 where r.connection_id = any(%(connection_ids)s::text[])
 order by r.connection_id, r.route
 
+-- name: living
+-- Of these connections those with another way in that goes on by itself.
+select distinct r.connection_id
+from cgm_private.routes r
+where r.connection_id = any(%(connection_ids)s::text[])
+  and r.next_sync_at is not null
+
 -- name: save_session
 -- Only in place of the one that was read: a sign-in by the person is newer than any renewal.
 update cgm_private.routes
