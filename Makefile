@@ -35,7 +35,7 @@ test: $(VENV)/test.stamp ## run every test; installs a Chromium for the browser 
 
 proof: $(VENV)/test.stamp ## run the long tests, and other people's tools on our schema; installs those where it may
 	@tests/proof/find_tools
-	$(BIN)/python -m pytest tests/proof
+	$(BIN)/python -m pytest -o faulthandler_timeout=0 tests/proof
 
 bench: $(VENV)/test.stamp ## measure against the plain way of doing the same, and print one table
 	$(BIN)/python -m bench.run

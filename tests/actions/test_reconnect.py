@@ -211,6 +211,7 @@ async def test_a_sync_of_the_old_account_that_is_under_way_does_not_move_the_new
             await go_on.wait()
 
     world.weather.pause = pause
+    world.sql("update cgm_private.sync_state set next_sync_at = now()")
     syncing = asyncio.create_task(sync_connection(world.db, world.vendors, connection_id, trigger="schedule", job_id=1))
     await reached.wait()
 
