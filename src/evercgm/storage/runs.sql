@@ -22,6 +22,7 @@ returning id, connection_id, trigger, state, window_from, window_to, job_id, fal
 
 -- name: start_run
 -- A redelivered job resumes the same row and counts its starts there. due_at: when a scheduled one should have begun.
+-- (Distinct from, here and below, has it found by its id, and not by the index of everybody's open runs.)
 update cgm_private.sync_runs
 set state = 'running',
     job_id = coalesce(%(job_id)s::bigint, job_id),
@@ -31,7 +32,7 @@ set state = 'running',
     ) end),
     started_at = coalesce(started_at, now())
 where id = %(id)s
-  and state <> 'done'
+  and state is distinct from 'done'
 returning starts
 
 -- name: count_batch
@@ -47,7 +48,7 @@ where id = %(id)s
 update cgm_private.sync_runs
 set state = 'done', outcome = %(outcome)s, reason = %(reason)s, finished_at = now()
 where id = %(id)s
-  and state <> 'done'
+  and state is distinct from 'done'
 returning outcome, trigger, fetched, inserted, updated, rejected
 
 -- name: forget_quiet_runs
