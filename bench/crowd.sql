@@ -39,8 +39,9 @@ from generate_series(%(first)s + 1, %(last)s) n
 join public.cgm_connections c on c.id = md5('connection' || n)::uuid::text
 
 -- name: routes
-insert into cgm_private.routes (id, connection_id, person_id, route)
-select md5('route' || n)::uuid::text, md5('connection' || n)::uuid::text, md5('person' || n)::uuid::text, 'dexcom_share'
+insert into cgm_private.routes (id, connection_id, person_id, route, region, session_expires_at, next_sync_at)
+select md5('route' || n)::uuid::text, md5('connection' || n)::uuid::text, md5('person' || n)::uuid::text, 'dexcom_share',
+       'us', now() + interval '20 hours', now() + interval '6 hours' + n %% 300 * interval '1 second'
 from generate_series(%(first)s + 1, %(last)s) n
 
 -- name: runs

@@ -45,14 +45,14 @@ Plain = psycopg.AsyncConnection[TupleRow]
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of the table: medians, the ratio that the bar speaks of, and whether it is reached."""
+    """One line of the table: medians, the ratio that the bar speaks of, and whether it is reached (None: no bar)."""
 
     name: str
     ours: str
     plain: str
     ratio: str
     reach: str
-    reached: bool
+    reached: bool | None
     notes: Sequence[str] = ()
 
 
@@ -146,21 +146,21 @@ def child(*words: str) -> Iterator[int]:
 
 
 @contextmanager
-def vendor(answers: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """The static vendor's base address; answers by (kind, query)."""
+def vendor(answers: Mapping[tuple[str, str], str], after_s: float = 0.0) -> Iterator[str]:
+    """The static vendor's base address; answers by (kind, query), after so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.json"
         path.write_text(json.dumps({key_of(f"/{kind}?{query}"): body for (kind, query), body in answers.items()}))
-        with child("bench.vendor", str(path)) as port:
+        with child("bench.vendor", str(path), str(after_s)) as port:
             yield f"http://127.0.0.1:{port}"
 
 
 @asynccontextmanager
-async def open_bench(server: Embedded, base_url: str) -> AsyncIterator[Bench]:
-    """Everything opened; the Dexcom client's calls are timed."""
+async def open_bench(server: Embedded, base_url: str, key: bytes | None = None) -> AsyncIterator[Bench]:
+    """Everything opened; the Dexcom client's calls are timed. ``key``: 32 bytes, where others open our tokens, too."""
     app = VendorApp("us", base_url, "client", Secret("secret"), "http://cgm.test/callback")
     async with (
-        open_database(server.service_dsn, Vault(secrets.token_bytes(32))) as db,
+        open_database(server.service_dsn, Vault(key or secrets.token_bytes(32))) as db,
         open_vendors(PROVIDERS, {("dexcom", "us"): app}, Budgets(db)) as vendors,
         await psycopg.AsyncConnection.connect(server.owner_dsn, autocommit=True) as plain,
     ):

@@ -5,7 +5,17 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bench import connections_list, history_sync, incremental_sync, key_rotation, one_by_one, readings_api
+from bench import (
+    connections_list,
+    history_sync,
+    import_file,
+    incremental_sync,
+    key_rotation,
+    many_workers,
+    one_by_one,
+    readings_api,
+    worker_memory,
+)
 from bench.kit import Bar, scratch_server
 from evercgm.logs import set_up_logs
 from evercgm.storage.embedded import Embedded
@@ -15,14 +25,17 @@ HEADINGS = ("bar", "ours", "plain", "ratio", "to reach", "")
 
 async def run_all(server: Embedded, only: Sequence[str] = ()) -> list[Bar]:
     """Every bar in turn on one database, or those whose module is named."""
-    measures = (history_sync, incremental_sync, one_by_one, readings_api, connections_list, key_rotation)
+    measures = (
+        *(history_sync, incremental_sync, one_by_one, readings_api, connections_list, key_rotation),
+        *(import_file, many_workers, worker_memory),
+    )
     chosen = [one for one in measures if not only or one.__name__.rpartition(".")[2] in only]
     return [bar for one in chosen for bar in await one.run(server)]
 
 
 def table(bars: Sequence[Bar]) -> str:
     """A Markdown table, and the notes below it."""
-    verdicts = {True: "reached", False: "missed"}
+    verdicts = {True: "reached", False: "missed", None: ""}
     rows = [HEADINGS, *((b.name, b.ours, b.plain, b.ratio, b.reach, verdicts[b.reached]) for b in bars)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(HEADINGS))]
     lines = [

@@ -1,4 +1,7 @@
-"""A static vendor, its own process: pre-rendered answers by their address. ``python -m bench.vendor ANSWERS.json``."""
+"""A static vendor, its own process: pre-rendered answers by their address, after a while if it is told so.
+
+``python -m bench.vendor ANSWERS.json [SECONDS]``. An answer under the kind alone is given whatever the query.
+"""
 
 import asyncio
 import json
@@ -13,7 +16,7 @@ def key_of(target: str) -> str:
     return parts.path.rpartition("/")[2] + "".join(f" {value}" for _name, value in sorted(parse_qsl(parts.query)))
 
 
-async def serve(answers: dict[str, bytes]) -> None:
+async def serve(answers: dict[str, bytes], after_s: float) -> None:
     """Answer on a free port, which is printed, until we are ended."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -21,9 +24,11 @@ async def serve(answers: dict[str, bytes]) -> None:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 target = key_of(head.split(b" ", 2)[1].decode())
-                if target not in answers:
+                answer = answers.get(target) or answers.get(target.partition(" ")[0])
+                if answer is None:
                     print(f"not in the answers: {target}", file=sys.stderr)
-                writer.write(answers.get(target, _NOT_FOUND))
+                await asyncio.sleep(after_s)
+                writer.write(answer or _NOT_FOUND)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -43,4 +48,5 @@ _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text())
-    asyncio.run(serve({key: _whole(body) for key, body in given.items()}))
+    whole = {key: _whole(body) for key, body in given.items()}
+    asyncio.run(serve(whole, float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

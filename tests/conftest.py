@@ -39,6 +39,14 @@ revoke all on public."Person", public.glucose_readings from anon, authenticated;
 """
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests want told even where all is well: in which of several ways they could be run on this machine."""
+    reports = [report for key in ("passed", "failed", "error") for report in terminalreporter.getreports(key)]
+    told = {value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "told"}
+    for line in sorted(told):
+        terminalreporter.write_line(str(line))
+
+
 @dataclass(frozen=True)
 class FreshDatabase:
     """A database of one test: as superuser, as the owner of its objects, as the service's login role."""

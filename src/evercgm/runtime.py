@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx2
 
 from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.contract import Provider, VendorApp
 from evercgm.provider_kit.send import vendor_client
 from evercgm.provider_kit.vendors import Vendors, open_vendors
 from evercgm.providers import PROVIDERS
@@ -37,22 +37,29 @@ def make_vault(settings: Settings) -> Vault:
 
 
 def vendor_apps(settings: Settings) -> dict[tuple[str, str], VendorApp]:
-    """Our registrations, by route and region: only where credentials are set."""
-    provider = PROVIDERS["dexcom"]
-    base_urls = settings.vendor_base_urls.get(provider.route, {})
-    simulated_only = bool(base_urls)
-    return {
-        (provider.route, region): VendorApp(
-            region=region,
-            base_url=base_urls.get(region, provider.regions[region].base_url),
-            client_id=credentials.client_id,
-            client_secret=credentials.client_secret,
-            redirect_uri=settings.dexcom_redirect_uri,
-        )
-        for region, credentials in settings.dexcom.items()
-        # Beside simulators no region of the real vendor is offered: its credentials would go there.
-        if not simulated_only or region in base_urls
-    }
+    """As whom we call, by route and region: with credentials of ours, or where the operator allows an unofficial way.
+
+    Beside a simulator of a route the real vendor is not offered: what is meant for it would go there.
+    """
+    found: dict[tuple[str, str], VendorApp] = {}
+    for route, provider in PROVIDERS.items():
+        simulated = settings.vendor_base_urls.get(route, {})
+        for region, place in provider.regions.items():
+            app = _app(settings, provider, region, simulated.get(region) or place.base_url)
+            allowed = provider.official or route in settings.unofficial
+            if app is not None and (region in simulated if simulated else allowed):
+                found[route, region] = app
+    return found
+
+
+def _app(settings: Settings, provider: Provider, region: str, base_url: str) -> VendorApp | None:
+    """None where a registration is needed and there is none."""
+    if not provider.official:
+        return VendorApp(region, base_url, version=settings.app_versions.get(provider.route, ""))
+    credentials = settings.dexcom.get(region)
+    if credentials is None:
+        return None
+    return VendorApp(region, base_url, credentials.client_id, credentials.client_secret, settings.dexcom_redirect_uri)
 
 
 def key_server_client(settings: Settings) -> httpx2.AsyncClient:

@@ -3,16 +3,16 @@
 import base64
 import binascii
 import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from evercgm.core.errors import SettingsError
 from evercgm.core.tokens import Secret
+from evercgm.web_addresses import is_loopback, origin_url, parts_of
 
 KEY_BYTES = 32
 _HEX = re.compile(r"[0-9a-fA-F]*")
@@ -30,6 +30,10 @@ HOST_KEY = "EVERCGM_HOST_ENCRYPTION_KEY"
 DENIED_KEYS = "EVERCGM_DENIED_KEYS"
 METRICS_TOKEN = "EVERCGM_METRICS_TOKEN"  # noqa: S105
 METRICS_PORT = "EVERCGM_METRICS_PORT"
+UNOFFICIAL = "EVERCGM_UNOFFICIAL"
+APP_VERSIONS = "EVERCGM_APP_VERSIONS"
+# Ways in that their vendors do not offer to others: the operator's decision, one by one.
+UNOFFICIAL_ROUTES = ("dexcom_share", "libre", "medtronic")
 NAMES = frozenset(
     {
         "EVERCGM_DATA_DIR",
@@ -39,6 +43,8 @@ NAMES = frozenset(
         "EVERCGM_LOG_LEVEL",
         METRICS_TOKEN,
         METRICS_PORT,
+        UNOFFICIAL,
+        APP_VERSIONS,
         "EVERCGM_VENDOR_BASE_URLS",
         "EVERCGM_ALLOW_SIMULATORS",
         "EVERCGM_RETURN_ORIGINS",
@@ -47,8 +53,8 @@ NAMES = frozenset(
     }
 )
 # Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
-SHORTEST_JWT_SECRET = 32
-SHORTEST_METRICS_TOKEN = 16
+SHORTEST_JWT_SECRET, SHORTEST_METRICS_TOKEN = 32, 16
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
@@ -114,6 +120,10 @@ class Settings:
     metrics_token: Secret | None = None
     # Where metrics are told besides: host and port.
     metrics_port: tuple[str, int] | None = None
+    # Ways in that are offered although their vendors do not offer them.
+    unofficial: frozenset[str] = frozenset()
+    # As which version of the vendor's own app such a way in presents itself, by route.
+    app_versions: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, data_dir={str(self.data_dir)!r})"
@@ -150,6 +160,8 @@ def read_settings(env: Mapping[str, str], *, simulators: bool = False, leaked_ho
         environments=Path(env.get("EVERCGM_ENVIRONMENTS") or "evercgm.toml").expanduser(),
         metrics_token=_metrics_token(env),
         metrics_port=_metrics_port(env),
+        unofficial=_unofficial(env),
+        app_versions=_app_versions(env),
     )
 
 
@@ -204,27 +216,6 @@ def _instead(name: str) -> str:
 def _from_base64(text: str) -> bytes:
     padded = text.rstrip("=").replace("-", "+").replace("_", "/")
     return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
-
-
-def origin_url(name: str, text: str) -> str:
-    """A URL of scheme and host (a path is allowed, no query), without a slash at its end.
-
-    Raises SettingsError without a part of ``text``: what stands in the wrong setting may be a secret.
-    """
-    parts = _parts(text)
-    if parts is None or parts.query or parts.fragment:
-        raise SettingsError(f"{name} must be a URL such as https://cgm.example.org: scheme and host, no user, no query")
-    return text.rstrip("/")
-
-
-def _parts(text: str) -> SplitResult | None:
-    """The parts of a web address; None where it is none, names a user, or has a port that is none."""
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0
-    except ValueError:
-        return None
-    return parts if good and text.isprintable() and " " not in text else None
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:
@@ -318,11 +309,30 @@ def _dexcom(env: Mapping[str, str]) -> dict[str, Credentials]:
     return found
 
 
+def _unofficial(env: Mapping[str, str]) -> frozenset[str]:
+    named = [text.strip() for text in env.get(UNOFFICIAL, "").split(",") if text.strip()]
+    for number, route in enumerate(named, 1):
+        if route not in UNOFFICIAL_ROUTES:
+            raise SettingsError(f"{UNOFFICIAL}: entry {number} must be one of {', '.join(UNOFFICIAL_ROUTES)}")
+    return frozenset(named)
+
+
+def _app_versions(env: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    named = [text.strip() for text in env.get(APP_VERSIONS, "").split(",") if text.strip()]
+    for number, text in enumerate(named, 1):
+        route, _, version = (part.strip() for part in text.partition("="))
+        if route not in UNOFFICIAL_ROUTES or not _VERSION.fullmatch(version):
+            raise SettingsError(f"{APP_VERSIONS}: entry {number} must be such as libre=4.16.0")
+        found[route] = version
+    return found
+
+
 def _redirect_uri(env: Mapping[str, str]) -> str | None:
     """As it is registered, to the letter; it may have a query."""
     name = "DEXCOM_REDIRECT_URI"
     text = env.get(name)
-    if text and ((parts := _parts(text)) is None or parts.fragment):
+    if text and ((parts := parts_of(text)) is None or parts.fragment):
         raise SettingsError(f"{name} must be the URL of a callback as it is registered: https, host, path, no user")
     return text
 
@@ -356,14 +366,6 @@ def _project_url(text: str, plain_http: bool) -> str:
     return parts._replace(netloc=parts.netloc.lower()).geturl()
 
 
-def is_loopback(host: str) -> bool:
-    """Whether the name or address is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dict[str, str]]:
     name = "EVERCGM_VENDOR_BASE_URLS"
     text = env.get(name)
@@ -383,8 +385,7 @@ def _vendor_base_urls(env: Mapping[str, str], simulators: bool) -> dict[str, dic
 
 def _simulator_url(name: str, text: str) -> str:
     url = origin_url(name, text)
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
         raise SettingsError(f"{name} must begin with https:// (http only on this machine itself, as http://127.0.0.1)")
     return url
 

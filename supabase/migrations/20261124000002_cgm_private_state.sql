@@ -35,12 +35,13 @@ begin
         not null; person_id text not null; pkce_verifier text not null default ''''::text; provider text not null;
         region text not null; return_to text; sealed_access text not null default ''''::text; sealed_refresh text not
         null default ''''::text; state_hash bytea; token_expires_at timestamp with time zone; token_lifetime_s integer
-        not null default 3600; vendor_account text; oauth_attempts_person_id_fkey FOREIGN KEY (person_id) REFERENCES
-        public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; oauth_attempts_pkey PRIMARY KEY (id); CREATE INDEX
-        oauth_attempts_expires_at_idx ON cgm_private.oauth_attempts USING btree (expires_at); CREATE UNIQUE INDEX
-        oauth_attempts_handover_hash_key ON cgm_private.oauth_attempts USING btree (handover_hash); CREATE INDEX
-        oauth_attempts_person_id_idx ON cgm_private.oauth_attempts USING btree (person_id); CREATE UNIQUE INDEX
-        oauth_attempts_state_hash_key ON cgm_private.oauth_attempts USING btree (state_hash)'),
+        not null default 3600; unfinished boolean not null default false; vendor_account text;
+        oauth_attempts_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON
+        DELETE CASCADE; oauth_attempts_pkey PRIMARY KEY (id); CREATE INDEX oauth_attempts_expires_at_idx ON
+        cgm_private.oauth_attempts USING btree (expires_at); CREATE UNIQUE INDEX oauth_attempts_handover_hash_key ON
+        cgm_private.oauth_attempts USING btree (handover_hash); CREATE INDEX oauth_attempts_person_id_idx ON
+        cgm_private.oauth_attempts USING btree (person_id); CREATE UNIQUE INDEX oauth_attempts_state_hash_key ON
+        cgm_private.oauth_attempts USING btree (state_hash)'),
       ('cgm_private.person_settings',
        'label text not null default ''''::text; person_id text not null; target_high integer not null default 180;
         target_low integer not null default 70; time_zone text not null default ''UTC''::text; unit text not null
@@ -62,7 +63,7 @@ begin
         reading_details_reading_id_fkey FOREIGN KEY (reading_id) REFERENCES public.glucose_readings(id) ON UPDATE
         CASCADE ON DELETE CASCADE; CREATE INDEX reading_details_reading_id_idx ON cgm_private.reading_details USING
         btree (reading_id); CREATE INDEX reading_details_transmitter_idx ON cgm_private.reading_details USING btree
-        (person_id, transmitter_hash, transmitter_ticks) WHERE (transmitter_hash IS NOT NULL)'),
+        (person_id, transmitter_ticks, transmitter_hash) WHERE (transmitter_ticks IS NOT NULL)'),
       ('cgm_private.rejected_records',
        'connection_id text not null; id bigint not null identity; measured_text text; person_id text not null; reason
         text not null; received_at timestamp with time zone not null default now(); record_key text not null; stream
@@ -74,14 +75,17 @@ begin
         cgm_private.rejected_records USING btree (person_id); CREATE INDEX rejected_records_received_at_idx ON
         cgm_private.rejected_records USING btree (received_at)'),
       ('cgm_private.routes',
-       'connection_id text not null; created_at timestamp with time zone not null default now(); cursor text; id text
-        not null; person_id text not null; route text not null; secret text not null default ''''::text; session text
-        not null default ''''::text; updated_at timestamp with time zone not null default now();
-        routes_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.cgm_connections(id) ON UPDATE CASCADE
-        ON DELETE CASCADE; routes_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON UPDATE
-        CASCADE ON DELETE CASCADE; routes_pkey PRIMARY KEY (id); CREATE UNIQUE INDEX routes_connection_id_route_key ON
-        cgm_private.routes USING btree (connection_id, route); CREATE INDEX routes_person_id_idx ON cgm_private.routes
-        USING btree (person_id)'),
+       'connected_at timestamp with time zone not null default now(); connection_id text not null; created_at
+        timestamp with time zone not null default now(); failure_count integer not null default 0; id text not null;
+        newest_at timestamp with time zone; next_sync_at timestamp with time zone default now(); person_id text not
+        null; reason text; region text not null; route text not null; secret text not null default ''''::text; session
+        text not null default ''''::text; session_expires_at timestamp with time zone not null; vendor_account_id
+        text; routes_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.cgm_connections(id) ON UPDATE
+        CASCADE ON DELETE CASCADE; routes_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
+        UPDATE CASCADE ON DELETE CASCADE; routes_pkey PRIMARY KEY (id); CREATE UNIQUE INDEX
+        routes_connection_id_route_key ON cgm_private.routes USING btree (connection_id, route); CREATE INDEX
+        routes_next_sync_at_idx ON cgm_private.routes USING btree (next_sync_at); CREATE INDEX routes_person_id_idx ON
+        cgm_private.routes USING btree (person_id)'),
       ('cgm_private.sessions',
        'created_at timestamp with time zone not null default now(); expires_at timestamp with time zone not null;
         last_seen_at timestamp with time zone not null default now(); owner_id text not null; token_hash bytea not
@@ -107,12 +111,12 @@ begin
         (outcome IS NOT NULL))); sync_runs_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
         UPDATE CASCADE ON DELETE CASCADE; sync_runs_pkey PRIMARY KEY (id); sync_runs_state_check CHECK ((state = ANY
         (ARRAY[''queued''::text, ''running''::text, ''done''::text]))); sync_runs_trigger_check CHECK ((trigger = ANY
-        (ARRAY[''person''::text, ''schedule''::text, ''connect''::text, ''command''::text]))); CREATE INDEX
-        sync_runs_connection_id_requested_at_idx ON cgm_private.sync_runs USING btree (connection_id, requested_at
-        DESC); CREATE INDEX sync_runs_job_id_idx ON cgm_private.sync_runs USING btree (job_id) WHERE (job_id IS NOT
-        NULL); CREATE UNIQUE INDEX sync_runs_one_open_idx ON cgm_private.sync_runs USING btree (connection_id) WHERE
-        (state <> ''done''::text); CREATE INDEX sync_runs_person_id_requested_at_idx ON cgm_private.sync_runs USING
-        btree (person_id, requested_at DESC)'),
+        (ARRAY[''person''::text, ''schedule''::text, ''connect''::text, ''command''::text, ''import''::text])));
+        CREATE INDEX sync_runs_connection_id_requested_at_idx ON cgm_private.sync_runs USING btree (connection_id,
+        requested_at DESC); CREATE INDEX sync_runs_job_id_idx ON cgm_private.sync_runs USING btree (job_id) WHERE
+        (job_id IS NOT NULL); CREATE UNIQUE INDEX sync_runs_one_open_idx ON cgm_private.sync_runs USING btree
+        (connection_id) WHERE (state <> ''done''::text); CREATE INDEX sync_runs_person_id_requested_at_idx ON
+        cgm_private.sync_runs USING btree (person_id, requested_at DESC)'),
       ('cgm_private.sync_state',
        'adopted_at timestamp with time zone; connected_at timestamp with time zone; connection_id text not null;
         created_at timestamp with time zone not null default now(); failure_count integer not null default 0;
@@ -158,6 +162,7 @@ create table if not exists cgm_private.oauth_attempts (
   token_expires_at timestamptz,
   token_lifetime_s integer     not null default 3600,
   vendor_account   text,
+  unfinished       boolean     not null default false,
   expires_at       timestamptz not null,
   created_at       timestamptz not null default now()
 );
@@ -192,20 +197,27 @@ create index if not exists sync_state_next_sync_at_idx on cgm_private.sync_state
 create index if not exists sync_state_person_id_idx on cgm_private.sync_state (person_id);
 create index if not exists sync_state_reason_idx on cgm_private.sync_state (reason, region) where reason is not null;
 
--- Other ways in of the same connection.
+-- Other ways in of the same connection, each with its own sign-in. "secret": what signs in again, where it may be kept.
 create table if not exists cgm_private.routes (
-  id            text        not null primary key,
-  connection_id text        not null references public.cgm_connections (id) on delete cascade on update cascade,
-  person_id     text        not null references public."Person" (id) on delete cascade on update cascade,
-  route         text        not null,
-  secret        text        not null default '',
-  session       text        not null default '',
-  cursor        text,
-  created_at    timestamptz not null default now(),
-  updated_at    timestamptz not null default now(),
+  id                 text        not null primary key,
+  connection_id      text        not null references public.cgm_connections (id) on delete cascade on update cascade,
+  person_id          text        not null references public."Person" (id) on delete cascade on update cascade,
+  route              text        not null,
+  region             text        not null,
+  vendor_account_id  text,
+  secret             text        not null default '',
+  session            text        not null default '',
+  session_expires_at timestamptz not null,
+  newest_at          timestamptz,
+  reason             text,
+  failure_count      integer     not null default 0,
+  next_sync_at       timestamptz default now(),
+  connected_at       timestamptz not null default now(),
+  created_at         timestamptz not null default now(),
   constraint routes_connection_id_route_key unique (connection_id, route)
 );
 create index if not exists routes_person_id_idx on cgm_private.routes (person_id);
+create index if not exists routes_next_sync_at_idx on cgm_private.routes (next_sync_at);
 
 -- The history of syncs that people see.
 create table if not exists cgm_private.sync_runs (
@@ -213,7 +225,7 @@ create table if not exists cgm_private.sync_runs (
   connection_id text        not null references public.cgm_connections (id) on delete cascade on update cascade,
   person_id     text        not null references public."Person" (id) on delete cascade on update cascade,
   job_id        bigint,
-  trigger       text        not null check (trigger in ('person', 'schedule', 'connect', 'command')),
+  trigger       text        not null check (trigger in ('person', 'schedule', 'connect', 'command', 'import')),
   state         text        not null default 'queued' check (state in ('queued', 'running', 'done')),
   outcome       text        check (outcome in ('succeeded', 'nothing_new', 'failed', 'cancelled')),
   reason        text,
@@ -258,8 +270,7 @@ create table if not exists cgm_private.reading_details (
 );
 create index if not exists reading_details_reading_id_idx on cgm_private.reading_details (reading_id);
 create index if not exists reading_details_transmitter_idx
-  on cgm_private.reading_details (person_id, transmitter_hash, transmitter_ticks)
-  where transmitter_hash is not null;
+  on cgm_private.reading_details (person_id, transmitter_ticks, transmitter_hash) where transmitter_ticks is not null;
 
 -- Records that could not be read.
 create table if not exists cgm_private.rejected_records (

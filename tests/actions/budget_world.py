@@ -8,7 +8,8 @@ from typing import Any
 import httpx2
 from sync_world import World
 
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.core.limits import CallLimits, Grant, Taken
 from evercgm.provider_kit.metered import Meter
 from evercgm.provider_kit.send import metered

@@ -53,8 +53,9 @@ async def fill(db: Database, dsn: str) -> str:
     route = {column: db.vault.seal(Secret(column), Place("routes", column, "r-1")) for column in ("secret", "session")}
     run(
         dsn,
-        """insert into cgm_private.routes (id, connection_id, person_id, route, secret, session)
-           values ('r-1', %s, %s, 'share', %s, %s)""",
+        """insert into cgm_private.routes
+             (id, connection_id, person_id, route, region, session_expires_at, secret, session)
+           values ('r-1', %s, %s, 'share', 'us', now(), %s, %s)""",
         connection_id,
         person_id,
         route["secret"],

@@ -16,16 +16,18 @@ import psycopg
 
 from evercgm.actions import connect
 from evercgm.actions.connect import Finished
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
 from evercgm.core.tokens import Secret
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import VendorApp
-from evercgm.provider_kit.oauth import utc_now
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator.app import create_app
 from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Account
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.simulator_kit.answers import ConnectionCut
 from evercgm.storage.database import Database, open_database
 from evercgm.storage.runs import Trigger
 from evercgm.storage.vault import Vault
@@ -58,7 +60,11 @@ class Weather:
             await self.cloud(scope, receive, _nowhere)
             raise httpx2.ReadError("the line is cut")
         if path not in self.answers:
-            await self.cloud(scope, receive, send)
+            try:
+                await self.cloud(scope, receive, send)
+            except ConnectionCut:
+                # In this process a cut connection is an exception of the cloud; over HTTP the client sees this one.
+                raise httpx2.RemoteProtocolError("the peer closed the connection") from None
             return
         status, body = self.answers[path]
         await send({"type": "http.response.start", "status": status, "headers": []})
@@ -164,9 +170,10 @@ async def open_world(
     clock: Callable[[], datetime] = utc_now,
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
     trace: Path | None = None,
+    anchor: datetime | None = None,
 ) -> AsyncIterator[World]:
     """``clock`` and ``accounts``: the cloud's. ``trace``: what the first account wears, if not a shipped one."""
-    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace)
+    cloud = create_app(cloud_dir, clients=[CLIENT], accounts=accounts, clock=clock, trace=trace, anchor=anchor)
     weather = Weather(cloud)
     owner_id, person_id = str(uuid.uuid4()), str(uuid.uuid4())
     with psycopg.connect(admin_dsn, autocommit=True) as conn:

@@ -13,7 +13,7 @@ from evercgm.actions import adopt as action
 from evercgm.actions.disconnect import disconnect
 from evercgm.actions.request_sync import request_sync
 from evercgm.core.caller import Caller
-from evercgm.core.errors import BadInput
+from evercgm.core.errors import BadInput, NothingToSync
 from evercgm.storage import connections
 from evercgm.storage.schema.migrate import migrate
 from evercgm.worker.schedule import enqueue_due
@@ -47,11 +47,11 @@ async def test_before_adoption_nothing_is_due_and_no_row_is_altered(world: World
 
     looked = await enqueue_due(world.db)
     results = [await world.sync(row[0]) for row in before]
-    asked = await request_sync(world.db, world.caller, connection_id=None, person_id=ALICE, start=None, end=None)
+    with pytest.raises(NothingToSync, match="not_connected"):
+        await request_sync(world.db, world.caller, connection_id=None, person_id=ALICE, start=None, end=None)
 
     assert looked == 0
     assert results == [None] * len(before)
-    assert asked == []
     assert before == host.rows()
     assert world.sql("select count(*) from cgm_jobs.pgqueuer") == [(0,)]
 

@@ -174,6 +174,7 @@ async def test_quiet_scheduled_runs_leave_one_row(world: World) -> None:
     await world.sync(connection_id)
 
     for job_id in range(1, 5):
+        world.sql("update cgm_private.sync_state set next_sync_at = now()")
         await sync_connection(world.db, world.vendors, connection_id, trigger="schedule", job_id=job_id)
 
     rows = world.sql("select trigger, outcome from cgm_private.sync_runs order by requested_at")

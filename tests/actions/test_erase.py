@@ -89,7 +89,8 @@ async def connected(world: World, someone: Someone, username: str = "User6") -> 
     await world.sync(someone.connection_id)
     ids = (someone.connection_id, someone.person_id)
     world.sql(
-        "insert into cgm_private.routes (id, connection_id, person_id, route) values (%s, %s, %s, 'x')",
+        "insert into cgm_private.routes (id, connection_id, person_id, route, region, session_expires_at)"
+        " values (%s, %s, %s, 'x', 'us', now())",
         str(uuid.uuid4()),
         *ids,
     )

@@ -1,16 +1,13 @@
 """One table: fault of the vendor, what the person sees, what happens next, and that nothing is lost or doubled."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx2
 import pytest
 from sync_world import World, hours
 
 from evercgm.core.connection import MESSAGES
-from evercgm.simulator_kit.answers import ConnectionCut
 
 SOON = (timedelta(0), timedelta(minutes=2))
 POLL = (timedelta(minutes=4), timedelta(minutes=6))
@@ -93,13 +90,13 @@ CASES = [
     Case("new_record_ids", {"last_hours": 6}, "connected", None, POLL),
     Case("new_record_ids", {"last_hours": 6, "both": True}, "connected", None, POLL),
     Case("receiver_dump", {"days": 14, "in_hours": 0}, "connected", None, POLL),
+    Case("zone_change", {"last_hours": 6, "in_hours": 2, "utc_offset_min": 330}, "connected", None, POLL),
     Case("window_limit_days", 29, "connected", None, POLL),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_a_fault_is_named_waited_out_and_leaves_the_whole_series(world: World, case: Case) -> None:
-    world.weather.cloud = cutting(world.weather.cloud)
     connection_id = await world.connect()
     await world.sync(connection_id)
     tokens = sealed(world, connection_id)
@@ -126,7 +123,6 @@ async def test_a_fault_is_named_waited_out_and_leaves_the_whole_series(world: Wo
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.at_refresh], ids=str)
 async def test_a_fault_from_the_first_sync_on_loses_nothing_either(world: World, case: Case) -> None:
-    world.weather.cloud = cutting(world.weather.cloud)
     connection_id = await world.connect()
     await set_fault(world, case)
 
@@ -152,18 +148,6 @@ async def test_an_account_that_seems_empty_at_first_is_read_whole_later(world: W
     await world.sync(connection_id)
 
     await assert_series_is_whole(world)
-
-
-def cutting(cloud: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """A cut connection in this process is an exception of the cloud; over HTTP the client sees a protocol error."""
-
-    async def passing(scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await cloud(scope, receive, send)
-        except ConnectionCut:
-            raise httpx2.RemoteProtocolError("the peer closed the connection") from None
-
-    return passing
 
 
 async def set_fault(world: World, case: Case) -> None:

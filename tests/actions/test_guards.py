@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sync_world import World
 
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.actions.windows import hides_readings, none_readable
 from evercgm.core.reading import Batch, Reading, Rejected
 from evercgm.core.sync import Window
@@ -157,11 +158,18 @@ async def test_a_record_that_cannot_be_read_holds_the_cursor_of_what_is_new_as_w
     assert shelf.is_stored(world)
 
 
-async def test_a_record_that_never_can_be_read_does_not_hold_the_history_up_for_ever(world: World) -> None:
+@pytest.mark.parametrize("with_present_value", [False, True])
+async def test_a_record_that_never_can_be_read_does_not_hold_the_history_up_for_ever(
+    world: World, with_present_value: bool
+) -> None:
     connection_id = await world.connect()
     shelf = Shelf()
     spoilt = shelf.readings[200]
-    shelf.spoil = lambda _call, batch: unread(batch, spoilt=spoilt) if spoilt in batch.readings else batch
+    present = Reading("live:1", shelf.readings[-1].measured_at + timedelta(hours=1), 100)
+    live = (present,) if with_present_value else ()
+    shelf.spoil = lambda _call, batch: (
+        unread(replace(batch, live=live), spoilt=spoilt) if spoilt in batch.readings else batch
+    )
     done = []
 
     for _ in range(ENOUGH_TRIES):
@@ -189,6 +197,8 @@ ASIDE = Batch((), (Rejected("r", "no_value"),), None)
         (MAY, AUGUST, EMPTY, False),
         (None, None, EMPTY, False),
         (MIDST, AUGUST, READ, False),
+        # A sensor at rest: the present value, and no history any more.
+        (MAY, MIDST, Batch((), (), None, READ.readings), False),
         # The vendor has shown what it has: that it is no glucose is another matter.
         (MIDST, AUGUST, ASIDE, False),
     ],
@@ -250,8 +260,10 @@ async def somebody_is_at_it(world: World, connection_id: str, job_id: int | None
     async with world.db.as_worker() as conn:
         run = await runs.open_run(conn, connection_id)
         assert run is not None
-        assert await runs.start(conn, run, job_id) == 1
-    return run
+        started = await runs.start(conn, run, job_id)
+    assert started is not None
+    assert started.starts == 1
+    return started
 
 
 def runs_of(world: World) -> list[tuple[Any, ...]]:

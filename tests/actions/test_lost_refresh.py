@@ -10,7 +10,7 @@ import pytest
 from sync_world import World, hours, open_world, refusal
 
 from evercgm.actions.access import Access
-from evercgm.actions.sync import Result
+from evercgm.actions.endings import Result
 from evercgm.core.errors import GrantRefused
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.storage import connections

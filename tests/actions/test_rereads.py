@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 import pytest
 from sync_world import World, open_world
 
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.core.ladder import Scan
 from evercgm.core.reading import Batch, Rejected
 from evercgm.core.sync import Window

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -395,7 +396,7 @@ async def test_telling_of_a_broken_seal_never_deadlocks_with_a_reconnect(databas
         async def tell() -> None:
             for _ in range(60):
                 async with db.as_worker() as conn:
-                    await connections.note_seal_broken(conn, connection_id, pair().expires_at)
+                    await connections.note_seal_broken(conn, connection_id, timedelta(hours=1))
 
         async def reconnect() -> None:
             for _ in range(60):

@@ -12,7 +12,7 @@ import httpx2
 
 from evercgm.core.ladder import Reread
 from evercgm.core.tokens import Secret, Tokens
-from evercgm.provider_kit.contract import Login, Provider, Region, Survey, VendorApp
+from evercgm.provider_kit.contract import Consent, Login, Provider, Region, Survey, VendorApp
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.runtime import Runtime
 from evercgm.settings import Settings, read_settings
@@ -61,8 +61,7 @@ def make_vendors(http: httpx2.AsyncClient) -> Vendors:
         longest_window=timedelta(days=30),
         rereads=(Reread("each sync", timedelta(hours=24), timedelta(0), timedelta(days=30)),),
         poll_every=timedelta(minutes=5),
-        begin=vendor_begin,
-        finish=vendor_finish,
+        login=Consent(vendor_begin, vendor_finish),
         refresh=never,
         survey=vendor_survey,
         read=never,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from evercgm.api.fields import ID_PATTERN
 
 Document = Mapping[str, Any]
+FORM = "multipart/form-data"
 Place = Literal["path", "query", "body"]
 
 
@@ -24,11 +25,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path."""
+    """One method of one path; ``is_form``: its body is a form with a file, else JSON."""
 
     method: str
     path: str
     fields: tuple[Field, ...]
+    is_form: bool = False
 
     @property
     def label(self) -> str:
@@ -42,10 +44,14 @@ class Operation:
 def operations(document: Document) -> list[Operation]:
     """All of the document."""
     return [
-        Operation(method.upper(), path, tuple(_fields(document, path, details)))
+        Operation(method.upper(), path, tuple(_fields(document, path, details)), _is_form(details))
         for path, methods in document["paths"].items()
         for method, details in methods.items()
     ]
+
+
+def _is_form(details: Mapping[str, Any]) -> bool:
+    return FORM in details.get("requestBody", {}).get("content", {})
 
 
 def resolved(document: Document, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,7 +89,8 @@ def _fields(document: Document, path: str, details: Mapping[str, Any]) -> Iterat
     for media_type, schema in body_schemas(document, details):
         for name, part in schema.get("properties", {}).items():
             means = _means(document, path, name, part, in_path=False)
-            assert means is None or media_type == "application/json", f"{path}: the walk sends ids in JSON only"
+            known = media_type in ("application/json", FORM)
+            assert means is None or known, f"{path}: the walk sends ids in JSON and in forms only"
             yield Field("body", name, name in schema.get("required", []), part, means)
 
 
@@ -103,6 +110,8 @@ def example(document: Document, field: Field) -> Any:
     schema = next(iter(_alternatives(document, field.schema)))
     if "enum" in schema or "const" in schema:
         return schema.get("const", (schema.get("enum") or [None])[0])
+    if schema.get("format") == "binary":
+        return b"a,file"
     if schema.get("format") == "date-time":
         return "2026-11-24T08:00:00Z"
     kinds: dict[str, Any] = {
@@ -129,6 +138,13 @@ def call_of(document: Document, operation: Operation, values: Mapping[str, Any])
         else:
             body[field.name] = value
     sent: dict[str, Any] = {"method": operation.method, "url": path, "params": query}
-    if any(field.place == "body" for field in operation.fields):
+    if operation.is_form:
+        sent["files"] = form_of(body)
+    elif any(field.place == "body" for field in operation.fields):
         sent |= {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
     return sent
+
+
+def form_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a form: bytes are a file."""
+    return {name: ("a.csv", value) if isinstance(value, bytes) else (None, str(value)) for name, value in body.items()}

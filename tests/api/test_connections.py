@@ -28,7 +28,7 @@ async def test_an_owner_sees_the_connection_in_words(
     assert [connection_id] == [item["id"] for item in found]
     assert {
         "id", "person_id", "provider", "region", "status", "reason", "message", "device_id", "connected_at",
-        "token_expires_at", "last_sync_at", "next_sync_at", "newest_reading_at", "freshness",
+        "token_expires_at", "last_sync_at", "next_sync_at", "newest_reading_at", "freshness", "routes",
     } == set(found[0])  # fmt: skip
     assert newest.strftime("%Y-%m-%dT%H:%M:%SZ") == found[0]["newest_reading_at"]
     assert tuple(found[0][name] for name in ("status", "region", "reason", "freshness")) == (
@@ -150,12 +150,33 @@ async def test_a_window_needs_an_order_and_a_zone(client: httpx2.AsyncClient, ad
         ({"from": "2026-11-02T00:00:00Z", "to": "2026-11-01T00:00:00Z"}, "from"),
         ({"from": "2026-11-02T00:00:00"}, "from"),
         ({"to": "0001-01-01T00:00:00+14:00"}, "to"),
+        ({"from": "0001-01-01T00:00:00Z"}, "from"),
+        ({"to": "2026-11-02T00:00:00Z"}, "from"),
+        ({"from": "2023-11-02T00:00:00Z", "to": "2025-11-02T00:00:00Z"}, "from"),
+        ({"from": "2023-11-02T00:00:00Z"}, "from"),
         ({"start": "2026-11-02T00:00:00Z"}, "start"),
         ({"person_id": "a\u0000b"}, "person_id"),
         ({"person_id": "p" * 201}, "person_id"),
     ):
         answer = await client.post(f"{BASE}/sync", json=body, headers=ada.bearer)
         assert (422, field) == (answer.status_code, answer.json()["errors"][0]["field"])
+
+
+async def test_where_nothing_is_synced_the_answer_says_what_comes_first(
+    client: httpx2.AsyncClient, ada: Owner, admin: Run
+) -> None:
+    async def asked(**body: str) -> tuple[int, str, str]:
+        answer = await client.post(f"{BASE}/sync", json=body, headers=ada.bearer)
+        return answer.status_code, answer.json()["code"], (answer.json().get("errors") or [{"field": ""}])[0]["field"]
+
+    assert await asked() == await asked(person_id=ada.person_id) == (409, "not_connected", "person_id")
+    connection_id = await add_connection(admin, ada.person_id)
+    await client.post(f"{LIST}/{connection_id}/pause", headers=ada.bearer)
+    assert await asked(connection_id=connection_id) == (409, "paused", "connection_id")
+    assert await asked(person_id=ada.person_id) == (409, "paused", "person_id")
+    await admin("update public.cgm_connections set status = 'expired'")
+    assert await asked(connection_id=connection_id) == await asked() == (409, "reconnect_needed", "")
+    assert (await client.get(f"{BASE}/syncs", headers=ada.bearer)).json() == {"syncs": []}
 
 
 async def test_with_two_persons_the_person_must_be_named(client: httpx2.AsyncClient, ada: Owner, admin: Run) -> None:
@@ -185,7 +206,10 @@ async def test_a_cookie_changes_nothing_without_our_origin(
 async def test_providers_tell_what_can_be_connected(client: httpx2.AsyncClient, ada: Owner) -> None:
     found = (await client.get(f"{BASE}/providers", headers=ada.bearer)).json()["providers"]
 
-    assert [(item["route"], item["official"]) for item in found] == [("dexcom", True)]
+    assert [(item["route"], item["official"], item["connect"]) for item in found] == [
+        ("dexcom", True, "consent"),
+        ("abbott", True, "import"),
+    ]
     assert {item["region"]: item["configured"] for item in found[0]["regions"]} == {"us": True, "eu": False}
 
 

@@ -6,7 +6,7 @@ import httpx2
 import psycopg
 import pytest
 from api_world import BASE, Owner, Run
-from openapi_walk import Document, Operation, body_schemas, call_of, operations, resolved
+from openapi_walk import Document, Operation, body_schemas, call_of, form_of, operations, resolved
 from test_foreign_ids import belongings, everything_of
 
 PLANTED: dict[str, Any] = {
@@ -44,8 +44,10 @@ async def planted(
 ) -> httpx2.Response:
     """A call that is right but for these fields."""
     call = call_of(document, operation, {one.name: own[one.means or ""] for one in operation.ids if one.required})
-    body = httpx2.Response(200, content=call.pop("content")).json() | more
     call["headers"] = owner.bearer
+    if operation.is_form:
+        return await client.request(**call | {"files": call["files"] | form_of(more)})
+    body = httpx2.Response(200, content=call.pop("content")).json() | more
     return await client.request(**call, json=body)
 
 

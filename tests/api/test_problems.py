@@ -19,6 +19,7 @@ from evercgm.api import error_responses
 from evercgm.api.app import create_app
 from evercgm.api.error_responses import problem_of
 from evercgm.core import errors
+from evercgm.core.connection import NEEDS_SIGN_IN
 from evercgm.runtime import Runtime
 from evercgm.storage.database_errors import classify
 from evercgm.storage.identity import TokenRefused, sign_in_link, use_link
@@ -42,6 +43,13 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.BadInput: errors.BadInput("field", "what would be right"),
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
     errors.CallsHeldBack: errors.CallsHeldBack(12.2),
+    errors.SignInLocked: errors.SignInLocked(300),
+    errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
+    errors.OtherAccount: errors.OtherAccount("attempt-1"),
+    errors.CellRefused: errors.CellRefused(3, 5, "what would be right"),
+    errors.AnswerNeeded: errors.AnswerNeeded("field", "what would be right", ("one", "other")),
+    errors.TooLarge: errors.TooLarge(64),
+    errors.NothingToSync: errors.NothingToSync("paused", "connection_id"),
 }
 
 
@@ -62,7 +70,12 @@ def _codes_in_the_source() -> set[tuple[int, str]]:
     tables |= {(status, code) for status, code, _ in error_responses._DATABASE.values()}
     tables |= {(status, code) for status, (code, _) in error_responses._BY_STATUS.items()}
     tables |= {error_responses._INTERNAL[:2], (400, error_responses._OTHERWISE[0])}
-    return tables | _literals("Problem", 1) | _literals("ReconnectNeeded", 0)
+    return (
+        tables
+        | _literals("Problem", 1)
+        | _literals("ReconnectNeeded", 0)
+        | {(409, code) for code in (*error_responses._NOTHING_TO_SYNC, *NEEDS_SIGN_IN)}
+    )
 
 
 def test_every_code_stands_in_the_table_of_errors_and_no_other() -> None:
@@ -78,7 +91,7 @@ def test_every_error_of_the_house_has_an_answer(kind: type[errors.EvercgmError])
 
     assert problem.code != "internal_error"
     assert "marked" not in problem.detail
-    assert problem.detail.endswith(".") or kind is errors.BadInput
+    assert problem.detail.endswith(".") or issubclass(kind, errors.BadInput)
 
 
 @pytest.mark.parametrize(

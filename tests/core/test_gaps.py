@@ -71,6 +71,11 @@ def test_a_hole_between_two_readings(one: Hole, more: dict[str, object], reason:
         ({}, ["signal_lost", "vendor_delay"]),
         ({"status": "error", "reason": "vendor_unavailable"}, ["vendor_outage"]),
         ({"status": "error", "reason": "rate_limited"}, ["vendor_outage"]),
+        ({"reason": "vendor_unavailable", "last_sync_at": ago(9)}, ["vendor_outage", "vendor_delay"]),
+        ({"reason": "rate_limited", "last_sync_at": None}, ["vendor_outage", "vendor_delay"]),
+        ({"reason": "vendor_unavailable", "last_sync_at": ago(9), "delay": timedelta(hours=8)}, ["vendor_delay"]),
+        ({"reason": "vendor_unavailable", "next_sync_at": ago(2)}, ["worker_down"]),
+        ({"status": "error", "reason": "vendor_denied", "next_sync_at": ago(2)}, ["worker_down"]),
         ({"status": "error", "reason": "operator_must_act"}, ["operator_must_act"]),
         ({"status": "error", "reason": "vendor_changed"}, ["operator_must_act"]),
         ({"status": "error", "reason": "seal_broken"}, ["operator_must_act"]),
@@ -99,6 +104,19 @@ def test_the_vendors_delay_is_the_youngest_part_alone() -> None:
 
     expected = NOW - timedelta(hours=1, minutes=20)
     assert gaps == [Gap(ago(5) + FIVE, expected, "signal_lost"), Gap(expected, NOW, "vendor_delay")]
+
+
+def test_of_an_outage_is_only_what_was_not_asked_for_before_it() -> None:
+    away = replace(WORKS, reason="vendor_unavailable", last_sync_at=ago(2))
+
+    gaps = explain([hole(5, None)], Evidence([away], (), (), NOW), LONG_AGO, NOW)
+
+    lag = timedelta(hours=1, minutes=20)
+    assert gaps == [
+        Gap(ago(5) + FIVE, ago(2) - lag, "signal_lost"),
+        Gap(ago(2) - lag, NOW - lag, "vendor_outage"),
+        Gap(NOW - lag, NOW, "vendor_delay"),
+    ]
 
 
 @pytest.mark.parametrize(

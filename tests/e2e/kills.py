@@ -4,13 +4,15 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
 import httpx2
 import psycopg
-from demo_process import Demo, connect, start_demo, until
+from demo_process import Demo, connect, passable_folder, start_demo, until
 from series import sql, stored, truth
 from test_thread import child_of
 
@@ -29,6 +31,8 @@ class Siege:
     chance: random.Random
     persons: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VICTIMS, 0))
+    slow_s: float | None = None
+    calls_before: int = 0
 
     def people(self, count: int) -> None:
         """Persons of the demo's owner, all connected."""
@@ -44,40 +48,80 @@ class Siege:
             assert "cgm=connected" in connect(self.demo, person_id, self.persons[person_id])
 
     def kill(self) -> None:
-        """One of them, while syncs and refreshes are under way."""
+        """One of them: half of the time while it is at work, else at whatever moment, that of its own start too."""
         self._make_due()
-        time.sleep(self.chance.uniform(0.05, 0.8))
         victim = self.chance.choice(VICTIMS)
+        if self.chance.random() < 0.5:
+            until(lambda: self._is_at_work(victim), f"{victim} is at work", PATIENCE_S)
+        time.sleep(self.chance.uniform(0.05, 0.8))
+        if self._strike(victim):
+            self.deaths[victim] += 1
+        self._raise_the_dead()
+        if victim == "worker":
+            self.calls_before = max(self.calls_before, self._calls())
+
+    def _strike(self, victim: str) -> bool:
+        """Whether it lived until now."""
         try:
             os.kill(self._pid(victim), signal.SIGKILL)
         except (AssertionError, FileNotFoundError, ProcessLookupError, IndexError):
-            return self._raise_the_dead()  # it was dead already
-        self.deaths[victim] += 1
-        return self._raise_the_dead()
+            return False
+        return True
 
     def come_to_rest(self) -> None:
         """Whoever lost their access to a lost answer signs in again; then everybody is synced once more."""
         self._raise_the_dead()
-        self._cloud(**{"slow": None})
+        self.make_slow(None)
         until(self._is_ready, "the service answers", PATIENCE_S)
-        for person_id, username in self.persons.items():
-            if sql(self.demo, "select status::text from cgm_connections where person_id = %s", person_id) != [
-                ("connected",)
-            ]:
-                assert "cgm=" in connect(self.demo, person_id, username)
-        self._make_due(expire=False)
+        # As if their minutes had passed: once the last worker is dead, too, all leases that are left are dead ones'.
+        until(lambda: self._strike("worker"), "a worker runs", PATIENCE_S)
+        sql(self.demo, "update cgm_private.sync_state set refresh_until = null returning 1")
         until(self._is_complete, "every series is the vendor's", PATIENCE_S)
 
-    def make_slow(self) -> None:
+    def make_slow(self, seconds: float | None = 0.2) -> None:
         """So that calls are under way when somebody dies, and tokens are refreshed all the time."""
-        self._cloud(slow=0.2)
+        self.slow_s = seconds
+        order = {"set": {"slow": seconds}}
+        httpx2.post(f"{self.demo.control}/faults", json=order, timeout=30, trust_env=False).raise_for_status()
 
     def doubled(self) -> list[str]:
         """Persons with two readings at one time."""
         return [person_id for person_id in self.persons if _has_doubles(self.demo, person_id)]
 
+    def resumed(self) -> int:
+        """How many syncs a worker has taken over from a dead one."""
+        return self.demo.log.read_text().count("sync_resumed")
+
+    def _is_at_work(self, victim: str) -> bool:
+        """A worker: the vendor was called since one died last. The others: they answer."""
+        self._raise_the_dead()
+        self._make_due(expire=False)
+        try:
+            if victim == "postgres":
+                return bool(sql(self.demo, "select 1"))
+            if victim == "api":
+                return httpx2.get(f"{self.demo.url}/healthz", timeout=5, trust_env=False).is_success
+            return self._calls() > self.calls_before
+        except (httpx2.HTTPError, psycopg.OperationalError):
+            return False
+
+    def _calls(self) -> int:
+        """How often the vendor's cloud was called so far; 0 while the whole demo is being started anew."""
+        try:
+            told = httpx2.get(f"{self.demo.control}/stats", timeout=30, trust_env=False).json()
+        except httpx2.HTTPError:
+            return 0
+        return sum(told["calls"].values())
+
     def _is_complete(self) -> bool:
-        return all(stored(self.demo, person_id) == truth(self.demo, name) for person_id, name in self.persons.items())
+        self._raise_the_dead()
+        try:
+            for (person_id,) in sql(self.demo, "select person_id from cgm_connections where status <> 'connected'"):
+                assert "cgm=" in connect(self.demo, person_id, self.persons[person_id])
+            self._make_due(expire=False)
+            return all(stored(self.demo, one) == truth(self.demo, name) for one, name in self.persons.items())
+        except (httpx2.HTTPError, psycopg.OperationalError):
+            return False
 
     def _make_due(self, *, expire: bool = True) -> None:
         """All of them, a part with a token that has ended; while the database is away, nothing."""
@@ -95,10 +139,12 @@ class Siege:
     def _raise_the_dead(self) -> None:
         if self.demo.process.poll() is not None:
             self.demo = start_demo(self.folder / "data")
+            self.make_slow(self.slow_s)
 
     def _pid(self, victim: str) -> int:
         if victim == "postgres":
-            note = next((self.folder / "data").rglob("postmaster.pid"))
+            note = next((self.folder / "data").rglob("postmaster.pid"), None)
+            assert note is not None, "it is being started"
             return int(note.read_text().split()[0])
         return child_of(self.demo, {"worker": "work", "api": "serve"}[victim])
 
@@ -109,23 +155,25 @@ class Siege:
         except httpx2.HTTPError:
             return False
 
-    def _cloud(self, **faults: object) -> None:
-        httpx2.post(f"{self.demo.control}/faults", json={"set": faults}, timeout=30, trust_env=False).raise_for_status()
-
 
 def _has_doubles(demo: Demo, person_id: str) -> bool:
     times = [at for at, _ in stored(demo, person_id)]
     return len(times) != len(set(times))
 
 
-def besiege(folder: Path, *, persons: int, kills: int, seed: int) -> Siege:
-    """The whole of it: afterwards everything is at rest and the demo still runs."""
-    siege = Siege(folder, start_demo(folder / "data"), random.Random(seed))
-    siege.people(persons)
-    siege.make_slow()
-    for _ in range(10 * kills):
-        if sum(siege.deaths.values()) >= kills:
-            break
-        siege.kill()
-    siege.come_to_rest()
-    return siege
+@contextmanager
+def besieged(*, persons: int, kills: int, seed: int) -> Iterator[Siege]:
+    """The whole of it: everything is at rest again and the demo still runs."""
+    with passable_folder() as folder:
+        siege = Siege(folder, start_demo(folder / "data"), random.Random(seed))
+        try:
+            siege.people(persons)
+            siege.make_slow()
+            for _ in range(10 * kills):
+                if sum(siege.deaths.values()) >= kills:
+                    break
+                siege.kill()
+            siege.come_to_rest()
+            yield siege
+        finally:
+            siege.demo.stop()

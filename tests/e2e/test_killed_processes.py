@@ -18,7 +18,8 @@ import pytest
 from refresh_racer import add_person, serve_cloud, vendors_at
 from sync_world import CALLBACK, CLIENT, walk_consent
 
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.endings import Result
+from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers.dexcom.simulator.app import create_app

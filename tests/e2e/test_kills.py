@@ -1,16 +1,11 @@
 """Worker, API and PostgreSQL killed at random moments in a running sync: at the end the series is the vendor's."""
 
-from demo_process import passable_folder
-from kills import besiege
+from kills import besieged
 
 KILLS, PERSONS = 10, 6
 
 
 def test_after_ten_kills_nothing_is_lost_and_nothing_doubled() -> None:
-    with passable_folder() as folder:
-        siege = besiege(folder, persons=PERSONS, kills=KILLS, seed=10)
-        try:
-            assert sum(siege.deaths.values()) >= KILLS
-            assert siege.doubled() == []
-        finally:
-            siege.demo.stop()
+    with besieged(persons=PERSONS, kills=KILLS, seed=10) as siege:
+        assert sum(siege.deaths.values()) >= KILLS
+        assert siege.doubled() == []

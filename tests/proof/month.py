@@ -1,154 +1,116 @@
-"""Thirty persons, thirty days in virtual time, and everything that can go wrong at once; then eight quiet days."""
+"""Lives through the month of month_plan.py by the service's own actions, in a cloud and a database whose clock we move.
+
+One clock for all of them. A sync is done when the service's own query says that it is due.
+"""
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import database_clock
+import month_plan as plan
 from sync_world import World, walk_consent
 
 from evercgm.actions.confirm import confirm
 from evercgm.actions.disconnect import disconnect
 from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
-from evercgm.providers.dexcom.simulator.cloud import Account
+from evercgm.core.connection import CADENCE
+from evercgm.core.gaps import explain
+from evercgm.providers.dexcom import PROVIDER
+from evercgm.storage import connections, gaps
 
-DAYS, QUIET_DAYS = 30, 8
-STEP = timedelta(hours=2)
 AT_ONCE = 6
-RECORDINGS = ("hall2018_2133-018", "hall2018_2133-035")
-LONGEST_WAIT = timedelta(hours=20)
-# From day and hour, for how long: nobody of ours runs.
-WORKER_AWAY = ((6, 3, 30), (19, 12, 96))
-# What the whole cloud does meanwhile, as (day, hours, fault, value).
-CLOUD_AWAY: tuple[tuple[float, float, str, object], ...] = (
-    (3.2, 10, "server_error", 503),
-    (9.5, 6, "html", True),
-    (13.1, 4, "rate_limited", "3600"),
-    (16.7, 5, "cut_body", "short"),
-    (24.4, 8, "empty", True),
-    (27.0, 6, "unknown_enums", True),
-)
-# Clocks and zones of the wearers' devices.
-CLOCKS: tuple[tuple[float, float, str, object], ...] = (
-    (5.0, 24, "display_time_text", "half_hour_offset"),
-    (11.0, 48, "system_time_text", "no_zone"),
-    (21.0, 24, "system_time_text", "offset"),
-)
-
-
-def accounts(count: int) -> list[Account]:
-    """One for each wearer, on the shipped recordings in turn."""
-    return [Account(f"wearer{n}", f"wearer {n}", RECORDINGS[n % len(RECORDINGS)]) for n in range(count)]
+MOST = 1000
+FACTS = gaps.Facts(PROVIDER.regions["us"].delay, CADENCE, PROVIDER.keeps)
 
 
 @dataclass
 class Wearer:
-    """A person of an owner of their own; ``deeds``: what they do at which virtual hour of the month."""
+    """A person of an owner of their own; ``signs_in_at``: when they mean to connect, None while they need not.
+
+    ``connected_at``: their last consent.
+    """
 
     number: int
     person_id: str
     caller: Caller
-    deeds: dict[int, str]
+    deeds: dict[datetime, plan.Deed]
+    signs_in_at: datetime | None = plan.BEGAN
     connection_id: str | None = None
-    ended_at: datetime | None = None
+    connected_at: datetime = plan.BEGAN
 
     @property
     def username(self) -> str:
-        return f"wearer{self.number}"
+        return plan.username(self.number)
 
 
 @dataclass
 class Month:
-    """The clock is the cloud's, and ours; it ends at about the present, so that no reading is from the future."""
+    """``reasons``: how often syncs failed for what. ``mistold``: stretches that were explained wrongly, and how."""
 
     world: World
-    began: datetime
-    random: random.Random
+    chance: random.Random
+    now: datetime = plan.BEGAN
     wearers: list[Wearer] = field(default_factory=list)
     syncs: int = 0
-    failures: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    mistold: list[tuple[plan.Trouble, int, str, list[str]]] = field(default_factory=list)
 
     @property
     def cloud(self) -> Any:
         return self.world.cloud.state.cloud
 
-    def now(self) -> datetime:
-        return self.cloud.clock()  # type: ignore[no-any-return]
+    def clock(self) -> datetime:
+        return self.now
 
-    async def live(self, count: int) -> None:
+    async def live(self, persons: int) -> None:
         """The whole of it."""
-        for number in range(count):
-            self.wearers.append(self._wearer(number))
-        for wearer in self.wearers:
-            self._plan_uploads(wearer)
+        for number in range(persons):
+            wearer = self._arrive(number)
+            self.wearers.append(wearer)
+            for name, value in plan.faults_of(number, self.chance):
+                self.cloud.set_fault(name, value, username=wearer.username)
             await self._connect(wearer)
-        for at in self._hours():
-            self.cloud.move_clock(now=at)
-            hour = round((at - self.began) / timedelta(hours=1))
-            self._weather(hour / 24)
-            await asyncio.gather(*(self._deed(wearer, hour) for wearer in self.wearers))
-            if not self._worker_is_away(hour / 24):
+        before: list[plan.Trouble] = []
+        for at in plan.steps():
+            lasting = [trouble for trouble in plan.TROUBLES if trouble.lasts(at)]
+            self._move_to(at, before, lasting)
+            await asyncio.gather(*(self._act(wearer) for wearer in self.wearers))
+            if all(trouble.fault is not None for trouble in lasting):
                 await self._sync_due()
-        self.cloud.clear_faults("rate_limited")
+            for trouble in lasting:
+                if trouble.told is not None and not trouble.lasts(at + plan.STEP):
+                    await self._ask_why(trouble, trouble.told)
+            before = lasting
 
-    def _hours(self) -> Iterator[datetime]:
-        at = self.began
-        while at < self.began + timedelta(days=DAYS + QUIET_DAYS):
-            at += STEP
-            yield at
-
-    def _wearer(self, number: int) -> Wearer:
+    def _arrive(self, number: int) -> Wearer:
         owner_id, person_id = str(uuid4()), str(uuid4())
         self.world.sql('insert into public."Person" (id, "ownerId") values (%s, %s)', person_id, owner_id)
         claims = {**self.world.caller.claims, "sub": owner_id}
-        return Wearer(number, person_id, Caller(owner_id, claims), self._deeds(number))
+        return Wearer(number, person_id, Caller(owner_id, claims), plan.deeds_of(number, self.chance))
 
-    def _deeds(self, number: int) -> dict[int, str]:
-        """A person in three has a consent that ends, changes the password, or disconnects for a day."""
-        hour = 2 * self.random.randrange(60, 280)
-        kind = number % 6
-        if kind == 0:
-            return {hour: "revoke"}
-        if kind == 1:
-            return {hour: "password"}
-        return {hour: "disconnect", hour + 20: "connect"} if kind == 2 else {}
+    def _move_to(self, at: datetime, before: list[plan.Trouble], lasting: list[plan.Trouble]) -> None:
+        """The clock, and the weather of that moment."""
+        self.now = at
+        database_clock.move(self.world.admin_dsn, at)
+        self.cloud.move_clock(now=at)
+        for trouble in before:
+            if trouble.fault is not None and trouble not in lasting:
+                self.cloud.set_fault(trouble.fault, None, path=trouble.path)
+        for trouble in lasting:
+            if trouble.fault is not None and trouble not in before:
+                self.cloud.set_fault(trouble.fault, trouble.value, path=trouble.path)
+        quiet = at > plan.BEGAN + plan.DAYS * plan.DAY
+        for name, value, limits in plan.EVERY_DAY:
+            self.cloud.set_fault(name, None if quiet else value, **limits)
 
-    def _plan_uploads(self, wearer: Wearer) -> None:
-        """Late batches, a receiver's fortnight, corrections, doubled ids: each at most 30 days late."""
-        self._span(wearer, "late_batch", hours=self.random.randint(1, 60), late_days=self.random.uniform(0.3, 26))
-        self._span(wearer, "corrected_values", hours=self.random.randint(1, 12), late_days=self.random.uniform(0.1, 20))
-        self._span(
-            wearer, "new_record_ids", hours=6, late_days=self.random.uniform(0.1, 20), both=wearer.number % 2 == 0
-        )
-        if wearer.number % 3 == 0:
-            self._span(wearer, "receiver_dump", hours=14 * 24, late_days=self.random.uniform(0.1, 15))
-
-    def _span(self, wearer: Wearer, name: str, *, hours: float, late_days: float, **more: object) -> None:
-        latest = DAYS - late_days - hours / 24
-        start = self.began + timedelta(days=self.random.uniform(0, max(latest, 0.1)))
-        end = start + timedelta(hours=hours)
-        told = {"start": start.isoformat(), "end": end.isoformat(), "at": (end + timedelta(days=late_days)).isoformat()}
-        self.cloud.set_fault(name, {**told, **more}, username=wearer.username)
-
-    def _weather(self, day: float) -> None:
-        for begins, hours, name, value in (*CLOUD_AWAY, *CLOCKS):
-            inside = begins <= day < begins + hours / 24
-            path = "egvs" if name in ("empty", "unknown_enums", "system_time_text", "display_time_text") else None
-            self.cloud.set_fault(name, value if inside else None, path=path)
-        calm = day > DAYS
-        self.cloud.set_fault("server_error", None if calm else 500, probability=0.03, path="dataRange")
-        self.cloud.set_fault("unauthorized", None if calm else "apigee", count=2)
-        self.cloud.set_fault("future_time", None if calm else 48, count=1, path="egvs")
-
-    def _worker_is_away(self, day: float) -> bool:
-        return any(begins + hour / 24 <= day < begins + (hour + long) / 24 for begins, hour, long in WORKER_AWAY)
-
-    async def _deed(self, wearer: Wearer, hour: int) -> None:
-        deed = wearer.deeds.get(hour)
+    async def _act(self, wearer: Wearer) -> None:
+        deed = wearer.deeds.get(self.now)
         if deed == "revoke":
             self.cloud.set_fault("consent_revoked", "at_once", username=wearer.username)
         elif deed == "password":
@@ -156,11 +118,8 @@ class Month:
         elif deed == "disconnect" and wearer.connection_id:
             await disconnect(self.world.db, wearer.caller, wearer.connection_id)
             wearer.connection_id = None
-        elif deed == "connect" or self._has_waited(wearer):
+        elif deed == "connect" or (wearer.signs_in_at is not None and wearer.signs_in_at <= self.now):
             await self._connect(wearer)
-
-    def _has_waited(self, wearer: Wearer) -> bool:
-        return wearer.ended_at is not None and self.now() - wearer.ended_at >= timedelta(hours=30)
 
     async def _connect(self, wearer: Wearer) -> None:
         """Tried again at the next step where the cloud is away."""
@@ -168,45 +127,59 @@ class Month:
             self.world.db, self.world.vendors, wearer.caller, wearer.person_id, wearer.username
         )
         if finished.outcome == "confirm" and finished.attempt:
+            # The account's id could not be read just now.
             await confirm(self.world.db, self.world.vendors, wearer.caller, finished.attempt)
         elif finished.outcome != "connected":
-            wearer.ended_at = self.now()
+            wearer.signs_in_at = self.now
             return
-        wearer.ended_at = None
+        wearer.signs_in_at, wearer.connected_at = None, self.now
         row = self.world.sql("select id from public.cgm_connections where person_id = %s", wearer.person_id)
         wearer.connection_id = row[0][0]
 
     async def _sync_due(self) -> None:
-        self.world.sql("delete from cgm_private.provider_pauses")
-        now = self.now()
-        due = {
-            row[0]
-            for row in self.world.sql(
-                # A time that our own clock wrote, at the consent, lies beyond all that a ladder waits.
-                """select s.connection_id from cgm_private.sync_state s
-                   join public.cgm_connections c on c.id = s.connection_id
-                   where c.status in ('connected', 'error') and s.next_sync_at is not null
-                     and not (s.next_sync_at > %s and s.next_sync_at < %s)""",
-                now,
-                now + LONGEST_WAIT,
-            )
-        }
+        async with self.world.db.as_worker() as conn:
+            asked, due = await connections.due(conn, MOST)
         places = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(self._sync(wearer, places) for wearer in self.wearers if wearer.connection_id in due))
+        wearers = {wearer.connection_id: wearer for wearer in self.wearers}
+        await asyncio.gather(*(self._sync(wearers[connection_id], places) for connection_id in asked + due))
 
     async def _sync(self, wearer: Wearer, places: asyncio.Semaphore) -> None:
-        assert wearer.connection_id is not None
         async with places:
+            assert wearer.connection_id is not None
+            self.syncs += 1
             result = await sync_connection(
-                self.world.db, self.world.vendors, wearer.connection_id, trigger="schedule", clock=self.now
+                self.world.db,
+                self.world.vendors,
+                wearer.connection_id,
+                trigger="schedule",
+                job_id=self.syncs,
+                clock=self.clock,
             )
-        self.syncs += 1
-        if result is not None and result.outcome == "failed":
-            self.failures += 1
-        if self.world.status(wearer.connection_id)[0] == "expired" and wearer.ended_at is None:
-            wearer.ended_at = self.now()
+        assert result is not None
+        if result.reason is not None:
+            self.reasons[result.reason] += 1
+        if result.reason == "reconnect_needed":
+            wearer.signs_in_at = self.now + plan.HESITATION
 
+    async def _ask_why(self, trouble: plan.Trouble, told: str) -> None:
+        """As the page asks: what the newest stretch without readings of each person is explained by.
 
-def month_ago() -> datetime:
-    """So that the last quiet day ends before the present."""
-    return datetime.now(UTC) - timedelta(days=DAYS + QUIET_DAYS, hours=3)
+        Who came back meanwhile is not asked: theirs begins with what is not read yet.
+        """
+        for wearer in (one for one in self.wearers if one.connected_at < trouble.start):
+            start = self.now - plan.DAY
+            holes, known = await gaps.evidence(
+                self.world.db, wearer.caller, wearer.person_id, start, self.now, lambda *_: FACTS
+            )
+            newest = [hole for hole in holes if hole.after is None]
+            found = [gap.reason for gap in explain(newest, known, start, self.now)]
+            expected = self._known_of(wearer) or told
+            if expected not in found or "unknown" in found:
+                self.mistold.append((trouble, wearer.number, expected, list(found)))
+
+    def _known_of(self, wearer: Wearer) -> str | None:
+        """What the person's own doing explains, whatever else happens."""
+        if wearer.connection_id is None:
+            return "not_connected"
+        ended = self.world.status(wearer.connection_id)[1] in ("sign_in_refused", "reconnect_needed")
+        return "connection_expired" if ended else None

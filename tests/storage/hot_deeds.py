@@ -23,7 +23,21 @@ from evercgm.core.reading import Batch, Reading, Rejected
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret, Tokens
 from evercgm.core.verdict import Verdict
-from evercgm.storage import audit, budgets, changes, checkup, connections, gauges, identity, jobs, readings, runs, views
+from evercgm.storage import (
+    attempts,
+    audit,
+    budgets,
+    changes,
+    checkup,
+    connections,
+    gauges,
+    identity,
+    jobs,
+    readings,
+    routes,
+    runs,
+    views,
+)
 from evercgm.storage.budgets import Budgets
 from evercgm.storage.changes import Listener
 from evercgm.storage.gaps import Facts, evidence
@@ -149,16 +163,17 @@ async def _save(scene: Scene, found: Sequence[Reading], *aside: Rejected, trigge
         loaded = await connections.load(conn, scene.db.vault, CONNECTION_ID)
         assert loaded is not None
         run, _ = await runs.open_or_make(conn, CONNECTION_ID, PERSON_ID, trigger)
-        await runs.start(conn, run, None)
+        started = await runs.start(conn, run, None)
+        assert started is not None
     window = Window(found[-1].measured_at - timedelta(hours=24), found[-1].measured_at + timedelta(minutes=5))
     async with scene.db.as_worker() as conn:
         assert await connections.lock(conn, CONNECTION_ID)
         saved = await readings.save(conn, scene.owner, Batch(tuple(found), aside, "account"), window)
         await connections.note_progress(conn, CONNECTION_ID, loaded.connected_at, high_water=saved.newest)
-        await runs.count(conn, run, saved)
+        assert await runs.count(conn, started, saved)
     async with scene.db.as_worker() as conn:
         await connections.note_success(conn, loaded, datetime.now(UTC) + timedelta(minutes=5), 0)
-        await runs.finish(conn, run, "succeeded" if saved.inserted or saved.updated else "nothing_new")
+        await runs.finish(conn, started, "succeeded" if saved.inserted or saved.updated else "nothing_new")
 
 
 async def sync_of_nothing_new(scene: Scene) -> None:
@@ -198,7 +213,7 @@ async def sync_that_fails(scene: Scene) -> None:
                 conn, provider="dexcom", region="us", connection_id=CONNECTION_ID, reason=verdict.reason
             )
     async with scene.db.as_worker() as conn:
-        await connections.note_seal_broken(conn, CONNECTION_ID, datetime.now(UTC) + timedelta(hours=1))
+        await connections.note_seal_broken(conn, CONNECTION_ID, timedelta(hours=1))
         await connections.put_off(conn, CONNECTION_ID)
     await sync_of_nothing_new(scene)
 
@@ -213,6 +228,33 @@ async def a_refresh(scene: Scene) -> None:
     await connections.previous_refresh_token(scene.db, loaded)
     await connections.forget_previous_token(scene.db, loaded)
     await connections.drop_refresh_lease(scene.db, loaded)
+
+
+async def another_way_in(scene: Scene) -> None:
+    """A person adds it, it is read, its session renewed, and it is taken away."""
+    tokens = Tokens(Secret("session"), Secret("kept"), datetime.now(UTC) + timedelta(hours=20))
+    where = {"connection_id": CONNECTION_ID, "person_id": PERSON_ID, "route": "dexcom_share", "region": "us"}
+    async with scene.db.as_worker() as conn:
+        await routes.store(conn, scene.db.vault, account_id="account", tokens=tokens, **where)
+        await connections.wake(conn, CONNECTION_ID)
+        (side,) = await routes.of_connection(conn, scene.db.vault, CONNECTION_ID)
+        assert await routes.save_session(conn, scene.db.vault, side, tokens)
+        await routes.note(conn, side, next_sync_at=datetime.now(UTC) + timedelta(minutes=5))
+        assert len(await routes.told(conn, [CONNECTION_ID])) == 1
+        assert await routes.forget(conn, CONNECTION_ID, "dexcom_share")
+
+
+async def what_is_pasted(scene: Scene) -> None:
+    async with scene.db.as_worker() as conn:
+        token, _ = await attempts.open_attempt(
+            conn, person_id=PERSON_ID, owner_id=OWNER_ID, route="medtronic", region="us", return_to=""
+        )
+        opened = await attempts.look(conn, token)
+        assert opened is not None
+        bound = await attempts.use_handover(conn, scene.db.vault, token, opened["id"])
+        assert bound is not None
+        assert await attempts.consume_pasted(conn, scene.db.vault, bound.state, OWNER_ID) is not None
+        await attempts.begin_now(conn, PERSON_ID, OWNER_ID, "medtronic", "us")
 
 
 async def calls(scene: Scene) -> None:
@@ -251,12 +293,15 @@ async def engine(scene: Scene) -> None:
     assert await jobs.are_waiting(scene.db)
     queue: QueueManager = jobs.engine(scene.engine).qm
     queue.entrypoint(jobs.SYNC)(_no_job)
+    queue.entrypoint(jobs.ASKED)(_no_job)
     limits = {name: one.parameters for name, one in queue.entrypoint_registry.items()}
     taken = await queue.queries.dequeue(10, limits, queue.queue_manager_id, 20, timedelta(seconds=30))
     assert len(taken) == 10
     await queue.queries.update_heartbeat([job.id for job in taken])
-    await queue.queries.eligible_queued_work([jobs.SYNC])
-    await queue.queries.next_deferred_eta([jobs.SYNC])
+    async with scene.db.as_worker() as conn:
+        assert await jobs.is_held(conn, taken[0])
+    await queue.queries.eligible_queued_work(jobs.KINDS)
+    await queue.queries.next_deferred_eta(jobs.KINDS)
     await queue.queries.log_jobs([(job, "successful", None) for job in taken])
     await queue.queries.aggregate_logs()
 
@@ -289,6 +334,8 @@ DEEDS: Mapping[str, Deed] = {
         sync_of_a_correction,
         sync_that_fails,
         a_refresh,
+        another_way_in,
+        what_is_pasted,
         asked_for,
         foreign_things,
         calls,

@@ -1,8 +1,11 @@
 """A database's address goes to the driver in one place, which tells what is wrong without a part of it."""
 
 import ast
+import os
 import secrets
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +59,22 @@ async def test_wherever_an_address_is_opened_it_is_told_like_that() -> None:
             await opened
         assert "this is no PostgreSQL URL" in str(refused.value)
         assert "marked" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("said", "noticed_after_ms"), [("", 20_000), ("?tcp_user_timeout=90000", 90_000)])
+async def test_a_server_that_is_silent_is_noticed_unless_the_address_says_otherwise(
+    database: Any, said: str, noticed_after_ms: int
+) -> None:
+    async with (
+        await connect(database.service_dsn + said, "A_DATABASE_URL") as conn,
+        open_database(database.service_dsn + said, Vault(secrets.token_bytes(32)), largest=1) as db,
+        db.as_worker() as pooled,
+    ):
+        for one in (conn, pooled):
+            with socket.socket(fileno=os.dup(one.fileno())) as line:
+                assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+                assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == noticed_after_ms
 
 
 def test_who_logs_in_is_read_where_the_address_says_so() -> None:

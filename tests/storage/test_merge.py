@@ -253,6 +253,35 @@ async def test_an_answer_that_cannot_all_be_read_says_nothing_of_what_it_lacks(d
     assert await absent(db) == []
 
 
+def named(key: str, value: int) -> Reading:
+    """One measurement of one transmitter, as the vendor calls it."""
+    return reading(0, value, key, transmitter_hash=b"t" * 32, transmitter_ticks=77)
+
+
+@pytest.mark.parametrize("between", [100, 117])
+async def test_under_its_new_name_alone_a_reading_is_corrected_as_under_the_old(db: Database, between: int) -> None:
+    await show(db, named("old", 100))
+    before = await stored(db)
+
+    await show(db, named("new", between))
+    assert await stored(db) == [(before[0][0], between)]
+    await show(db, named("new", 117))
+
+    assert await stored(db) == [(before[0][0], 117)]
+
+
+async def test_while_the_first_name_is_shown_its_value_counts(db: Database) -> None:
+    await show(db, named("old", 100))
+    before = await stored(db)
+
+    await show(db, named("old", 100), named("new", 117))
+    assert await stored(db) == before
+    await show(db, named("new", 117))
+    await show(db, named("old", 100), named("new", 117))
+
+    assert await stored(db) == before
+
+
 async def test_a_record_under_a_new_name_is_the_same_reading_and_the_old_name_is_absent(db: Database) -> None:
     first = reading(0, 100, "old", transmitter_hash=b"t" * 32, transmitter_ticks=77)
     await show(db, first)
@@ -261,3 +290,17 @@ async def test_a_record_under_a_new_name_is_the_same_reading_and_the_old_name_is
     await show(db, reading(0, 100, "new", transmitter_hash=b"t" * 32, transmitter_ticks=77))
 
     assert (await absent(db), await stored(db)) == (["old"], before)
+
+
+async def test_a_trend_that_only_the_newest_one_has_stays_when_a_newer_one_has_come(db: Database) -> None:
+    await save(db, reading(0, trend="flat", trend_rate=0.4))
+
+    again = await save(db, reading(0), reading(1, 105, trend="singleUp"))
+    last = await save(db, reading(0), reading(1, 105))
+
+    assert (again.inserted, again.updated, last.inserted, last.updated) == (1, 0, 0, 0)
+    async with db.as_worker() as conn:
+        cursor = await conn.execute("select trend, trend_rate from cgm_private.reading_details order by record_key")
+        assert [(row["trend"], row["trend_rate"]) for row in await cursor.fetchall()] == [
+            ("flat", 0.4), ("singleUp", None)
+        ]  # fmt: skip

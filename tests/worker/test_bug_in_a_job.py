@@ -1,58 +1,24 @@
 """A bug in a job: the connection rests for a while, keeps what it had, and no word of the bug is stored."""
 
-import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pytest
-from sync_world import World, open_world
+from sync_world import World
+from worker_world import runtime_of, until, working
 
-from evercgm.core.tokens import Secret
 from evercgm.provider_kit.contract import Survey
-from evercgm.runtime import Runtime
-from evercgm.settings import read_settings
 from evercgm.storage import connections
-from evercgm.storage.identity import issuer_of, load_keys
-from evercgm.worker.run import Pace, work
 
-PUBLIC_URL = "http://cgm.test"
 PUT_OFF = "select next_sync_at > now() + interval '9 minutes' from cgm_private.sync_state"
 LOG = "select status::text, traceback::text from cgm_jobs.pgqueuer_log where status in ('exception', 'successful')"
 
 
-@pytest.fixture
-async def world(database: Any, tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(database.admin_dsn, database.service_dsn, tmp_path / "cloud") as opened:
-        yield opened
-
-
-async def runtime_with_a_bug(world: World) -> Runtime:
-    """As the service runs, but whoever asks Dexcom what it holds meets a bug of ours."""
-
-    async def broken(*_: Any) -> Survey:
-        raise RuntimeError("marked-words")
-
-    provider = replace(world.vendors.providers["dexcom"], survey=broken)
-    return Runtime(
-        settings=read_settings({"EVERCGM_PUBLIC_URL": PUBLIC_URL, "ENCRYPTION_KEY": secrets.token_hex(32)}),
-        db=world.db,
-        vendors=replace(world.vendors, providers={"dexcom": provider}),
-        keys=await load_keys(world.db, issuer_of(PUBLIC_URL)),
-        key_server=world.http,
-    )
+async def broken(*_: Any) -> Survey:
+    raise RuntimeError("marked-words")
 
 
 async def work_until_it_fails(world: World, dsn: str) -> None:
-    stop = asyncio.Event()
-    working = asyncio.create_task(work(await runtime_with_a_bug(world), Secret(dsn), stop, Pace(concurrency=2)))
-    async with asyncio.timeout(60):
-        while not world.sql(LOG):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    stop.set()
-    await working
+    async with working(await runtime_of(world, survey=broken), dsn):
+        await until(lambda: world.sql(LOG), "a job has ended")
 
 
 async def test_a_bug_puts_its_connection_off_and_its_words_are_stored_nowhere(world: World, database: Any) -> None:

@@ -10,7 +10,8 @@ from evercgm.core.counts import REFRESHES
 from evercgm.core.errors import CallsHeldBack, GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
 from evercgm.core.tokens import Secret, Tokens, is_due
 from evercgm.logs import get_logger
-from evercgm.provider_kit.oauth import utc_now
+from evercgm.provider_kit.clock import utc_now
+from evercgm.provider_kit.contract import Password
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections
 from evercgm.storage.connections import Loaded
@@ -81,7 +82,8 @@ class Access:
     async def _refresh(self) -> None:
         """New tokens from the vendor, or those that another process stored meanwhile."""
         if not self.loaded.tokens.refresh:
-            raise ReconnectNeeded("no_tokens")
+            by_password = isinstance(self._vendors.providers[self._route].login, Password)
+            raise ReconnectNeeded("password_needed" if by_password else "no_tokens")
         seen = self.loaded.generation
         for _ in range(int(LONGEST_WAIT_S / WAIT_S)):
             if await connections.take_refresh_lease(self._db, self.loaded):

@@ -8,21 +8,24 @@ from evercgm.core import audit
 from evercgm.core.audit import Action, Actor
 from evercgm.core.caller import Caller
 from evercgm.core.errors import (
+    BadInput,
     EvercgmError,
     GrantRefused,
     NotYours,
     OperatorMustAct,
+    OtherAccount,
+    ReconnectNeeded,
     SealBroken,
     VendorError,
     VendorRateLimited,
 )
-from evercgm.core.tokens import Secret, Tokens
+from evercgm.core.tokens import NO_LOGIN, Secret, Tokens
 from evercgm.logs import get_logger
-from evercgm.provider_kit.contract import Login, VendorApp
+from evercgm.provider_kit.contract import Consent, Login, Provider, VendorApp
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
-from evercgm.storage import attempts, budgets, connections, jobs, runs
+from evercgm.storage import attempts, budgets, connections, jobs, routes, runs
 from evercgm.storage.attempts import Attempt, Waiting
 from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, Row, become_worker
@@ -53,8 +56,8 @@ class HandoverView:
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
-    """The vendor's consent page, and the secret of the binding cookie."""
+class WayToVendor:
+    """The address of the vendor's consent page, and the secret of the binding cookie."""
 
     url: str
     binding: str
@@ -71,6 +74,10 @@ class Finished:
     outcome: Literal["connected", "denied", "error", "confirm"]
     code: str | None = None
     attempt: str | None = None
+
+
+class Overtaken(NotYours):
+    """While the vendor was asked the person was erased, or became another owner's: nothing is stored."""
 
 
 BAD_STATE = Finished(None, "error", "bad_state")
@@ -98,6 +105,13 @@ async def begin(
     return Handover(token, expires_at)
 
 
+def consent_of(provider: Provider) -> Consent:
+    """How its consent page is used. Raises BadInput(provider) for one that has none."""
+    if not isinstance(provider.login, Consent):
+        raise BadInput("provider", f"{provider.title} is not connected by a consent page")
+    return provider.login
+
+
 async def preview(db: Database, vendors: Vendors, token: str) -> HandoverView:
     """Whom a hand-over would connect; does not use it up. Raises NotYours: unknown, used or old."""
     async with db.as_worker() as conn:
@@ -113,7 +127,7 @@ async def preview(db: Database, vendors: Vendors, token: str) -> HandoverView:
     )
 
 
-async def go(db: Database, vendors: Vendors, token: str) -> Consent:
+async def go(db: Database, vendors: Vendors, token: str) -> WayToVendor:
     """Use a hand-over up: the way to the vendor for one browser. Raises NotYours: unknown, used or old."""
     async with db.as_worker() as conn:
         found = await attempts.look(conn, token)
@@ -122,8 +136,8 @@ async def go(db: Database, vendors: Vendors, token: str) -> Consent:
         raise NotYours("hand-over")
     app = vendors.app(found["provider"], found["region"])
     challenge = pkce_challenge(bound.verifier.reveal())
-    url = vendors.providers[found["provider"]].begin(app, Login(bound.state, challenge))
-    return Consent(url, bound.binding)
+    url = consent_of(vendors.providers[found["provider"]]).begin(app, Login(bound.state, challenge))
+    return WayToVendor(url, bound.binding)
 
 
 async def finish(
@@ -196,24 +210,40 @@ async def _exchange_and_store(
     """The code into tokens, and these into the person's row; of another account they wait for the person's word."""
     app = vendors.app(attempt.route, attempt.region)
     http = vendors.client(attempt.route, attempt.region)
-    tokens = await vendors.providers[attempt.route].finish(http, app, code, attempt.verifier)
+    tokens = await consent_of(vendors.providers[attempt.route]).finish(http, app, code, attempt.verifier)
+    try:
+        await keep(db, vendors, attempt, tokens, request_id)
+    except OtherAccount as other:
+        return Finished(attempt.return_to, "confirm", attempt=other.attempt)
+    except Overtaken:
+        return BAD_STATE
+    return Finished(attempt.return_to, "connected")
+
+
+async def keep(db: Database, vendors: Vendors, attempt: Attempt, tokens: Tokens, request_id: str | None) -> str:
+    """Store what a sign-in gave and ask for its first sync; the connection's id.
+
+    Raises OtherAccount where the person must say yes first; Overtaken.
+    """
+    app = vendors.app(attempt.route, attempt.region)
     account_id = await _account_id(vendors, app, attempt.route, tokens)
     fresh = Waiting(attempt.person_id, attempt.route, attempt.region, account_id, tokens)
     async with db.as_worker() as conn:
         await attempts.lock_person(conn, attempt.person_id)
         if not await attempts.still_fits(conn, attempt):
             log.info("connect_overtaken", route=attempt.route)
-            return BAD_STATE
-        if await _may_be_other_account(conn, vendors, fresh):
-            attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)
-            log.info("connect_waits", route=attempt.route, account_known=account_id is not None)
-            return Finished(attempt.return_to, "confirm", attempt=attempt_id)
-        await store(conn, db, vendors, fresh, audit.owner_of(attempt.owner_id, request_id))
-    return Finished(attempt.return_to, "connected")
+            raise Overtaken("person", attempt.person_id)
+        if not await _may_be_other_account(conn, vendors, fresh):
+            return await store(conn, db, vendors, fresh, audit.owner_of(attempt.owner_id, request_id))
+        attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)
+    log.info("connect_waits", route=attempt.route, account_known=account_id is not None)
+    raise OtherAccount(attempt_id)
 
 
 async def store(conn: Connection, db: Database, vendors: Vendors, fresh: Waiting, actor: Actor) -> str:
-    """As the worker: store a fresh pair and ask for its first sync; the connection's id."""
+    """As the worker: store a fresh pair and ask for its first sync; the connection's id. Raises ReconnectNeeded."""
+    if vendors.providers[fresh.route].is_side_route:
+        return await store_side_route(conn, db, vendors.providers[fresh.route], fresh, actor)
     provider = vendors.providers[fresh.route].provider
     before = await connections.connection_of_person(conn, fresh.person_id, provider)
     connection_id = await connections.store_connected(
@@ -227,9 +257,38 @@ async def store(conn: Connection, db: Database, vendors: Vendors, fresh: Waiting
     )
     where = {"connection_id": connection_id, "provider": provider, "region": fresh.region}
     await record(conn, actor, _deed(before, fresh), fresh.person_id, **where)
+    await _ask_first_sync(conn, connection_id, fresh)
+    return connection_id
+
+
+async def _ask_first_sync(conn: Connection, connection_id: str, fresh: Waiting) -> None:
     await runs.open_or_make(conn, connection_id, fresh.person_id, "connect")
     await jobs.enqueue_syncs(conn, [connection_id], jobs.PERSON_PRIORITY)
     log.info("connected", connection_id=connection_id, route=fresh.route, region=fresh.region)
+
+
+async def store_side_route(conn: Connection, db: Database, provider: Provider, fresh: Waiting, actor: Actor) -> str:
+    """Another way in joins the person's connection, or begins one that has no sign-in of its own.
+
+    Raises ReconnectNeeded(not_adopted) where the row is the host app's.
+    """
+    found = await connections.connection_of_person(conn, fresh.person_id, provider.provider)
+    if found is not None and not found["ours"]:
+        raise ReconnectNeeded("not_adopted")
+    connection_id = found["id"] if found else None
+    if connection_id is None:
+        connection_id = await connections.store_connected(
+            conn, db.vault, person_id=fresh.person_id, provider=provider.provider, region=fresh.region,
+            account_id=None, tokens=NO_LOGIN,
+        )  # fmt: skip
+    await routes.store(
+        conn, db.vault, connection_id=connection_id, person_id=fresh.person_id, route=fresh.route, region=fresh.region,
+        account_id=fresh.account_id, tokens=fresh.tokens,
+    )  # fmt: skip
+    where = {"connection_id": connection_id, "route": fresh.route, "region": fresh.region}
+    await record(conn, actor, "route_added" if found else "connected", fresh.person_id, **where)
+    await connections.wake(conn, connection_id)
+    await _ask_first_sync(conn, connection_id, fresh)
     return connection_id
 
 
@@ -256,7 +315,11 @@ async def _may_be_other_account(conn: Connection, vendors: Vendors, fresh: Waiti
 
     A row of the host app's is no earlier connection of ours: the person's own consent takes it over.
     """
-    found = await connections.connection_of_person(conn, fresh.person_id, vendors.providers[fresh.route].provider)
+    provider = vendors.providers[fresh.route]
+    if provider.is_side_route:
+        # A newer sign-in takes the older one's place; what came before keeps its own stream.
+        return False
+    found = await connections.connection_of_person(conn, fresh.person_id, provider.provider)
     if found is None or not found["ours"]:
         return False
     if fresh.account_id is None:

@@ -4,7 +4,7 @@ from evercgm.core import audit
 from evercgm.core.caller import Caller
 from evercgm.core.errors import NotYours
 from evercgm.logs import get_logger
-from evercgm.storage import connections
+from evercgm.storage import connections, routes
 from evercgm.storage.audit import record
 from evercgm.storage.database import Database, become_worker
 
@@ -32,3 +32,15 @@ async def disconnect(db: Database, caller: Caller, connection_id: str) -> int:
         await record(conn, audit.owner(caller), "disconnected", owned["person_id"], **what)
     log.info("disconnected", connection_id=connection_id, readings_kept=kept)
     return kept
+
+
+async def remove_route(db: Database, caller: Caller, connection_id: str, route: str) -> None:
+    """Forget another way in; one that is not there is forgotten already. Raises NotYours."""
+    async with db.as_person(caller.claims) as conn:
+        owned = await connections.own_connection(conn, connection_id)
+        if owned is None:
+            raise NotYours("connection", connection_id)
+        await become_worker(conn)
+        if await routes.forget(conn, connection_id, route):
+            what = {"connection_id": connection_id, "route": route}
+            await record(conn, audit.owner(caller), "route_removed", owned["person_id"], **what)

@@ -2,6 +2,7 @@
 
 from evercgm.core import audit
 from evercgm.core.caller import Caller
+from evercgm.core.connection import NEEDS_SIGN_IN
 from evercgm.core.errors import NotYours, ReconnectNeeded
 from evercgm.logs import get_logger
 from evercgm.storage import connections, runs
@@ -10,7 +11,7 @@ from evercgm.storage.database import Connection, Database, Row, become_worker
 
 log = get_logger(__name__)
 # What a vendor's final no leaves behind, also where it came while the connection was paused.
-ENDED = ("reconnect_needed", "no_tokens")
+ENDED = NEEDS_SIGN_IN
 
 
 async def pause(db: Database, caller: Caller, connection_id: str) -> None:

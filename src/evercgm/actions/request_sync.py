@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from evercgm.core.caller import Caller
-from evercgm.core.errors import BadInput, CallsHeldBack, NotYours, ReconnectNeeded, SyncTooSoon
+from evercgm.core.connection import BY_FILE
+from evercgm.core.errors import BadInput, CallsHeldBack, NothingToSync, NotYours, ReconnectNeeded, SyncTooSoon
 from evercgm.storage import budgets, connections, jobs, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
@@ -14,6 +15,8 @@ from evercgm.storage.database import Connection, Database, Row, become_worker
 # them, say because it failed, has waited for nothing yet. A run that is open is given back, whoever asked for it.
 MIN_INTERVAL_S = 60
 SYNCED = ("connected", "error")
+# A year of one person is a few calls and about 100,000 readings; who needs more asks year by year.
+LONGEST_DAYS = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +41,42 @@ async def request_sync(
 
     Where some of several connections were asked for within 60 s, the others are answered. Raises NotYours;
     SyncTooSoon where all were (never for an asked window); CallsHeldBack where the vendor is paused for all that are
-    left; BadInput(from); ReconnectNeeded.
+    left; BadInput(from) for a window that holds nothing or more than a year; ReconnectNeeded, NothingToSync.
     """
-    if start is not None and end is not None and start >= end:
-        raise BadInput("from", "must be before 'to'")
-    if start is not None and start > datetime.now(UTC):
-        raise BadInput("from", "must not lie in the future")
+    _check_window(start, end, datetime.now(UTC))
     async with db.as_person(caller.claims) as conn:
         if person_id is not None and not await connections.owns_person(conn, person_id):
             raise NotYours("person", person_id)
         owned = await connections.own_connections(conn, person_id=person_id, connection_id=connection_id)
         if not owned and connection_id is not None:
             raise NotYours("connection", connection_id)
-        if connection_id is not None and owned[0]["status"] == "expired":
-            raise ReconnectNeeded
+        fetched = [row for row in owned if row["region"] != BY_FILE]
+        synced = [row for row in fetched if row["status"] in SYNCED]
+        if not synced:
+            raise _refusal(fetched, owned, "connection_id" if connection_id else "person_id")
         await become_worker(conn)
-        return await _request_all(conn, [row for row in owned if row["status"] in SYNCED], start, end)
+        return await _request_all(conn, synced, start, end)
+
+
+def _check_window(start: datetime | None, end: datetime | None, now: datetime) -> None:
+    if start is None and end is not None:
+        raise BadInput("from", "is missing: 'to' ends a window that begins there")
+    if start is None:
+        return
+    if end is not None and start >= end:
+        raise BadInput("from", "must be before 'to'")
+    if start > now:
+        raise BadInput("from", "must not lie in the future")
+    if (end or now) - start > timedelta(days=LONGEST_DAYS):
+        raise BadInput("from", f"must lie at most {LONGEST_DAYS} days before 'to', or before now")
+
+
+def _refusal(fetched: list[Row], owned: list[Row], field: str) -> ReconnectNeeded | NothingToSync:
+    if any(row["status"] == "expired" for row in fetched):
+        return ReconnectNeeded()
+    if fetched:
+        return NothingToSync("paused", field)
+    return NothingToSync("by_file" if owned else "not_connected", field)
 
 
 async def _request_all(

@@ -152,8 +152,8 @@ def is_complete(loaded: Loaded) -> bool:
 
 
 def is_empty(batch: Batch) -> bool:
-    """Whether an answer holds nothing at all."""
-    return not batch.readings and not batch.rejected
+    """Whether an answer holds nothing at all, no present value either."""
+    return not (batch.readings or batch.rejected or batch.live)
 
 
 def hides_readings(window: Window, batch: Batch, survey: Survey | None) -> bool:

@@ -1,5 +1,6 @@
 """The REST door put together: routers, headers, errors, and the page's files."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from evercgm.api import (
     events_routes,
     gaps_routes,
     health_routes,
+    imports_routes,
     metrics_routes,
     persons_routes,
     providers_routes,
     readings_routes,
     session_routes,
+    sign_in_routes,
     sync_routes,
 )
 from evercgm.api.assets import Assets
@@ -50,13 +53,14 @@ def create_app(runtime: Runtime, clock: Clock = time.monotonic) -> FastAPI:
     app.state.runtime = runtime
     app.state.events = Hub(runtime.db)
     app.state.gauges = Gauges(runtime.db, runtime.vendors)
+    app.state.imports = asyncio.Semaphore(imports_routes.MOST_AT_ONCE)
     app.state.verify = verifier_of(runtime, clock)
     error_responses.install(app)
     # Not held to known parameters: a vendor may add some to its way back.
     app.include_router(connect_routes.router, prefix=BASE)
     for module in (
         connections_routes, readings_routes, events_routes, sync_routes, providers_routes, session_routes,
-        audit_routes, persons_routes, gaps_routes,
+        audit_routes, persons_routes, gaps_routes, sign_in_routes, imports_routes,
     ):  # fmt: skip
         app.include_router(module.router, prefix=BASE, dependencies=[Depends(only_known_query)])
     for router in (health_routes.router, metrics_routes.router, connect_routes.pages, session_routes.pages):
@@ -76,7 +80,7 @@ def _add_layers(app: FastAPI, runtime: Runtime) -> None:
     """The last one added is the outermost."""
     public_url = runtime.settings.public_url
     foreign = origins_of(runtime.settings.allowed_origins) - {origin_of(public_url)}
-    app.add_middleware(Caught)
+    app.add_middleware(Caught, files_at=f"{BASE}/imports")
     if foreign:
         app.add_middleware(OtherOrigins, origins=foreign)
     vendors = with_siblings(origins_of(item.base_url for item in runtime.vendors.apps.values()))

@@ -7,15 +7,29 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from evercgm.actions import pause
-from evercgm.actions.disconnect import disconnect
+from evercgm.actions.disconnect import disconnect, remove_route
 from evercgm.api.caller import Changing, Reading, Wired
 from evercgm.api.fields import PathId, PersonQuery, Told
 from evercgm.core.connection import Freshness, consent_ends_soon, freshness, message_for
 from evercgm.runtime import Runtime
 from evercgm.storage import views
+from evercgm.storage.routes import RouteView
 from evercgm.storage.views import ConnectionView
 
 router = APIRouter(tags=["connections"])
+
+
+class Route(BaseModel):
+    """Another way to the same readings, beside the connection's own; ``reason`` and ``message`` as there."""
+
+    route: str
+    title: str
+    region: str
+    official: bool
+    reason: str | None
+    message: str | None
+    newest_reading_at: Told | None
+    connected_at: Told
 
 
 class Connection(BaseModel):
@@ -35,6 +49,7 @@ class Connection(BaseModel):
     next_sync_at: Told | None
     newest_reading_at: Told | None
     freshness: Freshness
+    routes: list[Route]
 
 
 class Connections(BaseModel):
@@ -99,8 +114,17 @@ async def delete_connection(connection_id: PathId, runtime: Wired, caller: Chang
     return Disconnected(readings_kept=kept, vendor_revoked=False)
 
 
+@router.delete("/connections/{connection_id}/routes/{route}")
+async def delete_route(
+    connection_id: PathId, route: Literal["dexcom_share"], runtime: Wired, caller: Changing
+) -> OneConnection:
+    """Take another way in away and forget its sign-in; the connection's own and all readings stay."""
+    await remove_route(runtime.db, caller, connection_id, route)
+    return await get_connection(connection_id, runtime, caller)
+
+
 def _facts(runtime: Runtime, found: ConnectionView) -> dict[str, object]:
-    names = set(Connection.model_fields) - {"reason", "message", "freshness"}
+    names = set(Connection.model_fields) - {"reason", "message", "freshness", "routes"}
     reason, ends_at = found.reason, _consent_ends_at(runtime, found)
     if found.status == "disconnected" and reason not in (*pause.ENDED, "not_adopted"):
         # The trouble of before the pause is remembered, yet the pause is why nothing comes.
@@ -112,18 +136,33 @@ def _facts(runtime: Runtime, found: ConnectionView) -> dict[str, object]:
         "reason": reason,
         "message": message_for(reason, ends_at),
         "freshness": freshness(found.newest_reading_at, found.now, _usual_delay(runtime, found)),
+        "routes": [_route(runtime, way) for way in found.routes],
+    }
+
+
+def _route(runtime: Runtime, way: RouteView) -> dict[str, object]:
+    provider = runtime.vendors.providers.get(way.route)
+    return {
+        "route": way.route,
+        "title": provider.title if provider else way.route,
+        "region": way.region,
+        "official": bool(provider and provider.official),
+        "reason": way.reason,
+        "message": message_for(way.reason),
+        "newest_reading_at": way.newest_at,
+        "connected_at": way.connected_at,
     }
 
 
 def _consent_ends_at(runtime: Runtime, found: ConnectionView) -> datetime | None:
     """When the vendor may end the consent, None where nobody knows."""
-    provider = next((one for one in runtime.vendors.providers.values() if one.provider == found.provider), None)
+    provider = runtime.vendors.providers.get(found.provider)
     return found.connected_at + provider.consent_lasts if provider and provider.consent_lasts else None
 
 
 def _usual_delay(runtime: Runtime, found: ConnectionView) -> timedelta:
-    for provider in runtime.vendors.providers.values():
-        region = provider.regions.get(found.region or "")
-        if provider.provider == found.provider and region is not None:
-            return region.delay
-    return timedelta()
+    """That of the quickest way in that works: beside one in real time the official one's hour is no excuse."""
+    providers = runtime.vendors.providers
+    ways = [(found.provider, found.region)] + [(way.route, way.region) for way in found.routes if way.reason is None]
+    regions = (providers[route].regions.get(region or "") for route, region in ways if route in providers)
+    return min((region.delay for region in regions if region is not None), default=timedelta())

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from evercgm.core import errors
 from evercgm.core.caller import Caller
+from evercgm.core.connection import MESSAGES
 from evercgm.logs import get_logger
 from evercgm.storage import audit
 from evercgm.storage.database_errors import DatabaseTrouble, classify
@@ -33,7 +34,11 @@ class Problem(Exception):
 
 
 class ProblemBody(BaseModel):
-    """The body of every error. ``errors`` names the fields that are wrong."""
+    """The body of every error.
+
+    ``errors`` names the fields that are wrong; of a file also ``line`` and ``column``, of a question its ``choices``.
+    ``attempt``: a sign-in that waits ten minutes for a yes, or for one of the ``choices`` (id and label).
+    """
 
     type: str = "about:blank"
     title: str
@@ -41,7 +46,9 @@ class ProblemBody(BaseModel):
     code: str
     detail: str
     request_id: str | None = None
-    errors: list[dict[str, str]] | None = None
+    errors: list[dict[str, Any]] | None = None
+    attempt: str | None = None
+    choices: list[dict[str, str]] | None = None
 
 
 TITLES = {
@@ -60,6 +67,9 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
         "too_often",
         "Done too often within an hour; nothing was changed. Try again later.",
     ),
+    (errors.SignInLocked, 409, "sign_in_locked", "The vendor takes no sign-in of this account now. Try again later."),
+    (errors.OtherAccount, 409, "other_account", "This is another account than before. Confirm that it is meant."),
+    (errors.ChooseFirst, 409, "choose_person", "This account follows several people. Say which of them this is."),
     (errors.VendorRateLimited, 503, "rate_limited", "The vendor lets us ask only so often. Try again later."),
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
@@ -67,10 +77,21 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
     (errors.VendorError, 503, "vendor_unavailable", "The vendor's cloud does not answer as it should. Try again."),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
-    (errors.ReconnectNeeded, 409, "reconnect_needed", "Connect once more; your readings are kept."),
+    (errors.ReconnectNeeded, 409, "reconnect_needed", MESSAGES["reconnect_needed"]),
+    (
+        errors.NewerVersion,
+        503,
+        "newer_version",
+        "A newer version of this service made this. Try again in a few minutes.",
+    ),
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
     (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )
+_NOTHING_TO_SYNC = {
+    "not_connected": "This person has no connection that we sync. Connect one first.",
+    "paused": "This connection is paused. Resume it first.",
+    "by_file": "This connection is filled by files alone. Import the next one.",
+}
 _DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
     "not_found": (404, "not_found", "There is no such thing among what you may see."),
     "bad_value": (400, "bad_value", "A value has a form that cannot be stored or looked up."),
@@ -82,7 +103,6 @@ _DATABASE: dict[DatabaseTrouble, tuple[int, str, str]] = {
 _BY_STATUS = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
-    413: ("too_large", "The request is larger than 64 KiB."),
     415: ("not_json", "Send the fields as JSON, with Content-Type: application/json."),
 }
 # What a field should be, by the kind of its fault as pydantic names it; the braces are filled from the field's bounds.
@@ -123,9 +143,13 @@ def problem_of(exc: Exception) -> Problem:
         return exc
     if isinstance(exc, errors.BadInput):
         return Problem(422, "bad_input", f"{exc.field}: {exc.message}")
+    if isinstance(exc, errors.TooLarge):
+        return Problem(413, "too_large", f"The file is larger than {exc.most_mb} MB. Export a shorter period.")
+    if isinstance(exc, errors.NothingToSync):
+        return Problem(409, exc.reason, _NOTHING_TO_SYNC[exc.reason])
     for kind, status, code, detail in _ANSWERS:
         if isinstance(exc, kind):
-            return Problem(status, _code(exc, code), detail, headers=_retry_after(exc))
+            return Problem(status, _code(exc, code), _detail(exc, detail), headers=_retry_after(exc))
     trouble = classify(exc)
     if trouble is not None:
         log.warning("database_trouble", error=type(exc).__name__, kind=trouble)
@@ -142,13 +166,23 @@ def _code(exc: errors.EvercgmError, code: str) -> str:
     return exc.reason if isinstance(exc, errors.ReconnectNeeded) else code
 
 
+def _detail(exc: errors.EvercgmError, detail: str) -> str:
+    """The step that a person must take has a sentence of its own."""
+    return MESSAGES.get(exc.reason, detail) if isinstance(exc, errors.ReconnectNeeded) else detail
+
+
 def _retry_after(exc: errors.EvercgmError) -> dict[str, str]:
     seconds = getattr(exc, "retry_after_s", None)
     return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
 
 
 def problem_response(
-    problem: Problem, request_id: str | None, fields: list[dict[str, str]] | None = None
+    problem: Problem,
+    request_id: str | None,
+    fields: Sequence[dict[str, Any]] | None = None,
+    *,
+    attempt: str | None = None,
+    choices: list[dict[str, str]] | None = None,
 ) -> JSONResponse:
     """The answer itself; what is None is left out."""
     body = ProblemBody(
@@ -157,7 +191,9 @@ def problem_response(
         code=problem.code,
         detail=problem.detail,
         request_id=request_id,
-        errors=fields,
+        errors=None if fields is None else list(fields),
+        attempt=attempt,
+        choices=choices,
     )
     return JSONResponse(
         body.model_dump(exclude_none=True), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
@@ -179,8 +215,8 @@ def install(app: FastAPI) -> None:
 
 
 async def _on_error(request: Request, exc: Exception) -> JSONResponse:
-    fields = [{"field": exc.field, "message": exc.message}] if isinstance(exc, errors.BadInput) else None
-    answer = problem_response(problem_of(exc), request_id_of(request), fields)
+    problem = problem_of(exc)
+    answer = problem_response(problem, request_id_of(request), _fields(exc, problem), **_waiting(exc))
     # A route may have put the refusal into words of its own.
     refused = exc.__cause__ if isinstance(exc, Problem) else exc
     caller = getattr(request.state, "caller", None)
@@ -190,10 +226,32 @@ async def _on_error(request: Request, exc: Exception) -> JSONResponse:
     return answer
 
 
+def _waiting(exc: Exception) -> dict[str, Any]:
+    """What the person is to say about a sign-in that waits."""
+    if isinstance(exc, errors.OtherAccount):
+        return {"attempt": exc.attempt}
+    if isinstance(exc, errors.ChooseFirst):
+        return {"attempt": exc.attempt, "choices": [{"id": one.id, "label": one.label} for one in exc.choices]}
+    return {}
+
+
+def _fields(exc: Exception, problem: Problem) -> list[dict[str, Any]] | None:
+    if isinstance(exc, errors.BadInput):
+        more: dict[str, Any] = {}
+        if isinstance(exc, errors.CellRefused):
+            more = {"line": exc.line, "column": exc.column}
+        elif isinstance(exc, errors.AnswerNeeded):
+            more = {"choices": list(exc.choices)}
+        return [{"field": exc.field, "message": exc.message, **more}]
+    return [{"field": exc.field, "message": problem.detail}] if isinstance(exc, errors.NothingToSync) else None
+
+
 async def _on_http(request: Request, exc: Exception) -> JSONResponse:
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     headers = exc.headers if isinstance(exc, HTTPException) else None
     code, detail = _BY_STATUS.get(status, _OTHERWISE)
+    if isinstance(exc, HTTPException) and status == 413:
+        code, detail = "too_large", exc.detail
     return problem_response(Problem(status, code, detail, headers=headers), request_id_of(request))
 
 

@@ -9,8 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evercgm.api.error_responses import Problem, problem_of, problem_response
+from evercgm.core.errors import TooLarge
+from evercgm.file_imports.text import LARGEST, LARGEST_MB
 
 LONGEST_BODY = 64 * 1024
+# A file, and the fields beside it.
+LONGEST_FORM = LARGEST + 64 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -62,10 +66,14 @@ class Headed:
 
 
 class Caught:
-    """Refuses bodies that are too large, and makes a problem of whatever no route has answered."""
+    """Refuses bodies that are too large, and makes a problem of whatever no route has answered.
 
-    def __init__(self, app: ASGIApp):
+    ``files_at``: the path that takes a file.
+    """
+
+    def __init__(self, app: ASGIApp, *, files_at: str):
         self._app = app
+        self._files_at = files_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,14 +87,21 @@ class Caught:
             await send(message)
 
         try:
-            if _stated_length(Headers(scope=scope)) > LONGEST_BODY:
-                raise Problem(413, "too_large", "The request is larger than 64 KiB.")
-            await self._app(scope, _bounded(receive), watched_send)
+            longest, words = self._bound(scope["path"])
+            if _stated_length(Headers(scope=scope)) > longest:
+                raise Problem(413, "too_large", words)
+            await self._app(scope, _bounded(receive, longest, words), watched_send)
         except Exception as exc:
             answer = problem_response(problem_of(exc), scope.get("evercgm.request_id"))
             if started:
                 raise
             await answer(scope, receive, send)
+
+    def _bound(self, path: str) -> tuple[int, str]:
+        """How long a body may be, and what is said of a longer one."""
+        if path == self._files_at:
+            return LONGEST_FORM, problem_of(TooLarge(LARGEST_MB)).detail
+        return LONGEST_BODY, "The request is larger than 64 KiB."
 
 
 def _request_id(headers: Headers) -> str:
@@ -100,7 +115,7 @@ def _stated_length(headers: Headers) -> int:
     return int(text[:20]) if text.isascii() and text.isdigit() else 0
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, longest: int, words: str) -> Receive:
     """Stops a body that grows past the bound without having said so."""
     taken = 0
 
@@ -108,8 +123,8 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > LONGEST_BODY:
-            raise HTTPException(413)
+        if taken > longest:
+            raise HTTPException(413, words)
         return message
 
     return take

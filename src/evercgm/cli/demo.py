@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +29,8 @@ NOTES = "demo.json"
 LOG = "demo.log"
 READY_WITHIN_S = 60.0
 PERSONS = ("Alex", "Robin")
-DEMO_REGION = "us"
+# Of each way in the region that the demo offers; all of its clouds are below one address.
+DEMO_REGIONS = {"dexcom": "us", "dexcom_share": "us", "libre": "world", "medtronic": "us"}
 PASSED_ON = (
     "ENCRYPTION_KEY",
     "ENCRYPTION_KEYS_PREVIOUS",
@@ -62,7 +63,7 @@ def demo(
     heartbeat: Annotated[float, typer.Option(help="Silence of a worker before its jobs go on, in s.")] = 30.0,
     expires_in: Annotated[int, typer.Option(help="Life of the simulated access tokens, in s.")] = 7200,
 ) -> None:
-    """Start PostgreSQL, a simulated Dexcom cloud, the API, the page and a worker; print a sign-in link."""
+    """Start PostgreSQL, simulated vendor clouds, the API, the page and a worker; print a sign-in link."""
     # Wrong settings stop us here, by name, and not one of the children later.
     read_settings(os.environ, simulators=True)
     where = data_dir or Path(os.environ.get("EVERCGM_DATA_DIR") or ".demo")
@@ -92,8 +93,11 @@ def _run(plan: Plan) -> None:
         server = embedded.start(plan.data_dir, report=lambda line: _tell(plan, line))
         asyncio.run(prepare(server))
         environment = _environment(plan, port)
-        if "EVERCGM_VENDOR_BASE_URLS" not in environment:
-            _start_simulator(plan, children, environment, port)
+        given = json.loads(environment.get("EVERCGM_VENDOR_BASE_URLS") or "{}")
+        missing = [route for route in DEMO_REGIONS if route not in given]
+        if missing:
+            simulated = _start_simulators(plan, children, environment, port, missing)
+            environment["EVERCGM_VENDOR_BASE_URLS"] = json.dumps({**given, **simulated})
         _tell_neighbours(plan.data_dir, environment)
         _start_service(plan, children, environment, port)
         _announce(plan, environment, server)
@@ -133,15 +137,17 @@ def _environment(plan: Plan, port: int) -> dict[str, str]:
     return {**outside, **chosen, **ours}
 
 
-def _start_simulator(plan: Plan, children: Children, environment: dict[str, str], port: int) -> None:
-    """The vendor's cloud, and our registration there, kept in the data directory for the next start."""
-    _tell(plan, "Starting the simulated Dexcom cloud")
+def _start_simulators(
+    plan: Plan, children: Children, environment: dict[str, str], port: int, routes: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """The clouds of these ways in, by route and region; our registration at Dexcom is kept for the next start."""
+    _tell(plan, "Starting the simulated vendor clouds")
     simulator_port = _free_port("127.0.0.1", plan.simulator_port)
     client_id, client_secret = _registration(plan.data_dir)
     environment.setdefault("DEXCOM_CLIENT_ID", client_id)
     environment.setdefault("DEXCOM_CLIENT_SECRET", client_secret)
-    arguments = ["-m", "evercgm.cli.simulate", "dexcom", "--json", "--port", str(simulator_port)]
-    arguments += ["--data-dir", str(plan.data_dir / "simulators" / "dexcom")]
+    arguments = ["-m", "evercgm.cli.simulate", "all", "--json", "--port", str(simulator_port)]
+    arguments += ["--data-dir", str(plan.data_dir / "simulators")]
     arguments += ["--client-id", environment["DEXCOM_CLIENT_ID"]]
     arguments += ["--redirect-uri", f"http://127.0.0.1:{port}/api/metabolic/cgm/dexcom/callback"]
     arguments += ["--expires-in", str(plan.expires_in_s)]
@@ -149,7 +155,7 @@ def _start_simulator(plan: Plan, children: Children, environment: dict[str, str]
     child_environment = {**environment, "SIMULATOR_CLIENT_SECRET": environment["DEXCOM_CLIENT_SECRET"]}
     child = children.start("simulator", arguments, child_environment, first_line=True)
     url = json.loads(child.first_line)["url"]
-    environment["EVERCGM_VENDOR_BASE_URLS"] = json.dumps({"dexcom": {DEMO_REGION: url}})
+    return {route: {DEMO_REGIONS[route]: f"{url}/{route}"} for route in routes}
 
 
 def _tell_neighbours(data_dir: Path, environment: Mapping[str, str]) -> None:

@@ -12,7 +12,9 @@ from evercgm.cli.demo import demo
 from evercgm.cli.doctor import doctor
 from evercgm.cli.erase import erase
 from evercgm.cli.failures import tell
+from evercgm.cli.import_file import import_file
 from evercgm.cli.keys import keys_app
+from evercgm.cli.new_provider import new_provider
 from evercgm.cli.person import person_app, sign_in
 from evercgm.cli.serve import serve, work
 from evercgm.cli.simulate import simulate_app
@@ -32,8 +34,10 @@ app.command()(work)
 app.command()(sync)
 app.command()(adopt)
 app.command()(erase)
+app.command("import")(import_file)
 app.command()(doctor)
 app.command("sign-in")(sign_in)
+app.command("new-provider")(new_provider)
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(person_app, name="person")

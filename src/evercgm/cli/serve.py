@@ -1,13 +1,14 @@
 """``evercgm serve`` and ``work``: the API with its page, and a background worker."""
 
 import asyncio
-import signal
 import socket
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from evercgm.cli.metrics_port import metrics_port
+from evercgm.cli.stopping import run_in_time, told_to_stop
 from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import SettingsError
 from evercgm.logs import set_up_logs
@@ -18,7 +19,7 @@ from evercgm.storage.schema.rights import refuse_too_much
 from evercgm.worker.run import Pace
 from evercgm.worker.run import work as run_worker
 
-STOP_WITHIN_S = 8
+STOP_WITHIN_S = 6
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="json or text.")]
 Heartbeat = Annotated[float, typer.Option(help="Seconds of silence after which a worker's jobs go to another.")]
 
@@ -35,11 +36,11 @@ def serve(
     set_up_logs(settings.log_level, log_format)
     listener, beside = listen(host, port), _listen_for_metrics(settings)
     with databases(settings) as found:
-        asyncio.run(_serve(settings, found, listener, beside, None if no_worker else Pace()))
+        run_in_time(_serve(settings, found, listener, beside, None if no_worker else Pace()))
 
 
 def work(
-    concurrency: Annotated[int, typer.Option(min=1, max=200, help="Syncs at a time.")] = 10,
+    concurrency: Annotated[int, typer.Option(min=2, max=200, help="Syncs at a time, besides two for people.")] = 20,
     heartbeat: Heartbeat = 30.0,
     log_format: LogFormat = None,
 ) -> None:
@@ -49,7 +50,7 @@ def work(
     set_up_logs(settings.log_level, log_format)
     beside = _listen_for_metrics(settings)
     with databases(settings) as found:
-        asyncio.run(_work(settings, found, beside, Pace(concurrency, heartbeat)))
+        run_in_time(_work(settings, found, beside, Pace(concurrency, heartbeat)))
 
 
 def _listen_for_metrics(settings: Settings) -> socket.socket | None:
@@ -80,13 +81,20 @@ async def _serve(
 
     from evercgm.api.app import create_app
 
-    # uvicorn raises the signal again when it has ended; these keep it from ending us before our own work is done.
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _told_already)
+    stop = asyncio.Event()
+    told = told_to_stop(stop)
+
+    class Server(uvicorn.Server):
+        """Takes the signals over; a worker beside it ends at the same time."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            told()
+            super().handle_exit(sig, frame)
+
     if pace is not None:
         await _check_worker(found)
     async with open_runtime(settings, found.service) as runtime, metrics_port(runtime, beside, _metrics_app):
-        server = uvicorn.Server(
+        server = Server(
             uvicorn.Config(
                 create_app(runtime),
                 log_config=None,
@@ -95,25 +103,18 @@ async def _serve(
                 timeout_graceful_shutdown=STOP_WITHIN_S,
             )
         )
-        if pace is None:
-            await server.serve(sockets=[listener])
-            return
-        stop = asyncio.Event()
+        # Told before it has begun to listen to signals.
+        server.should_exit = stop.is_set()
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_worker(runtime, found.worker, stop, pace))
+            if pace is not None:
+                group.create_task(run_worker(runtime, found.worker, stop, pace))
             await server.serve(sockets=[listener])
             stop.set()
 
 
-def _told_already(_signal: int, _frame: object) -> None:
-    """uvicorn has acted on it."""
-
-
 async def _work(settings: Settings, found: Databases, beside: socket.socket | None, pace: Pace) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+    told_to_stop(stop)
     await _check_worker(found)
     async with open_runtime(settings, found.service) as runtime, metrics_port(runtime, beside, _metrics_app):
         await run_worker(runtime, found.worker, stop, pace)

@@ -5,23 +5,39 @@ import logging
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evercgm.providers.dexcom.simulator.app import PREFIX as DEXCOM_PREFIX
 from evercgm.providers.dexcom.simulator.app import create_app as create_dexcom
 from evercgm.providers.dexcom.simulator.cloud import SANDBOX_ACCOUNTS, Settings
-from evercgm.providers.dexcom.simulator.faults import KINDS as FAULTS
+from evercgm.providers.dexcom.simulator.faults import KINDS as DEXCOM_FAULTS
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.providers.dexcom_share.simulator.app import PREFIX as SHARE_PREFIX
+from evercgm.providers.dexcom_share.simulator.app import create_app as create_share
+from evercgm.providers.dexcom_share.simulator.cloud import ACCOUNTS as SHARE_ACCOUNTS
+from evercgm.providers.dexcom_share.simulator.faults import KINDS as SHARE_FAULTS
+from evercgm.providers.libre.simulator.app import PREFIX as LIBRE_PREFIX
+from evercgm.providers.libre.simulator.app import create_app as create_libre
+from evercgm.providers.libre.simulator.faults import KINDS as LIBRE_FAULTS
+from evercgm.providers.libre.simulator.people import DEMO_ACCOUNTS as LIBRE_ACCOUNTS
+from evercgm.providers.medtronic.simulator.app import PREFIX as MEDTRONIC_PREFIX
+from evercgm.providers.medtronic.simulator.app import create_app as create_medtronic
+from evercgm.providers.medtronic.simulator.cloud import ACCOUNTS as CARELINK_ACCOUNTS
+from evercgm.providers.medtronic.simulator.faults import KINDS as CARELINK_FAULTS
 from evercgm.simulator_kit.answers import ConnectionCut
-from evercgm.simulator_kit.faults import FaultError, read_text
+from evercgm.simulator_kit.faults import FaultError, FaultKind, read_text
 from evercgm.simulator_kit.trace import TraceError
 
 BAD_USE = 2
@@ -31,30 +47,42 @@ DEMO_CLIENT_KEY = "evercgm-demo-only"
 DEMO_CALLBACK = "http://127.0.0.1:8400/api/metabolic/cgm/dexcom/callback"
 STOP_WITHIN_S = 2
 
+Kinds = Sequence[FaultKind[Any]]
+# Name, password (None where there is none), label.
+Person = tuple[str, str | None, str]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+DataDir = Annotated[Path, typer.Option(help="Where the anchor, tokens and sessions are kept.")]
+TraceFile = Annotated[Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first account replays.")]
+Anchor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INSTANT",
+        help="Where the recordings end (RFC 3339) at the first start, instead of now: two clouds agree.",
+    ),
+]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")]
+
 simulate_app = typer.Typer(help="Run a vendor's cloud on this machine, for tests and the demo.", no_args_is_help=True)
 
 
-@simulate_app.callback()
-def simulate() -> None:
-    """Keeps the vendor's name a command of its own while there is only one."""
-
-
-def _fault_list() -> str:
+def _fault_list(kinds: Kinds) -> str:
     """One paragraph a fault."""
-    told = [f"{kind.name}: {kind.meaning} Takes {kind.values}; as in {kind.example}" for kind in FAULTS]
+    told = [f"{kind.name}: {kind.meaning} Takes {kind.values}; as in {kind.example}" for kind in kinds]
     return "\n\n".join(["Faults (also while it runs, at the control path's /faults):", *told])
 
 
-@simulate_app.command("dexcom", epilog=_fault_list())
+@simulate_app.command("dexcom", epilog=_fault_list(DEXCOM_FAULTS))
 def simulate_dexcom(
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")] = 8401,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    data_dir: Annotated[Path, typer.Option(help="Where clients, tokens and the anchor are kept.")] = Path(
-        ".simulators/dexcom"
-    ),
-    trace: Annotated[
-        Path | None, typer.Option(help="CSV (local_time,glucose_mg_dl) that the first account replays.")
-    ] = None,
+    port: Port = 8401,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/dexcom"),
+    trace: TraceFile = None,
+    anchor: Anchor = None,
     expires_in: Annotated[int, typer.Option(min=1, max=86_400, help="Life of an access token in seconds.")] = 7200,
     client_id: Annotated[str, typer.Option(help="The registered application.")] = DEMO_CLIENT_ID,
     client_secret: Annotated[str, typer.Option(envvar="SIMULATOR_CLIENT_SECRET", help="Its secret.")] = DEMO_CLIENT_KEY,
@@ -62,34 +90,187 @@ def simulate_dexcom(
         list[str] | None,
         typer.Option(help=f"Registered callback; may be repeated. Default {DEMO_CALLBACK}"),
     ] = None,
-    fault: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A fault that is on from the start (list below); may be repeated."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line when listening, nothing else.")] = False,
+    fault: Faults = None,
+    as_json: AsJson = False,
 ) -> None:
     """Dexcom's official API v3: login page, tokens, readings."""
     client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
-    faults = _read_faults(fault or [])
-    with _listen(host, port) as listener:
+    faults, ends_at = _read_faults(DEXCOM_FAULTS, fault), _read_anchor(anchor)
+
+    def make() -> Starlette:
+        settings = Settings(expires_in=expires_in)
+        app = create_dexcom(data_dir, clients=[client], trace=trace, settings=settings, anchor=ends_at)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, None, account.label) for account in SANDBOX_ACCOUNTS]
+    _run("Dexcom", make, data_dir, (host, port), DEXCOM_PREFIX, people, as_json)
+
+
+@simulate_app.command("dexcom-share", epilog=_fault_list(SHARE_FAULTS))
+def simulate_dexcom_share(
+    port: Port = 8402,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/dexcom-share"),
+    trace: TraceFile = None,
+    anchor: Anchor = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
+) -> None:
+    """Dexcom Share, the follower service: sign-in by password, the last 24 hours in real time."""
+    faults, ends_at = _read_faults(SHARE_FAULTS, fault), _read_anchor(anchor)
+
+    def make() -> Starlette:
+        app = create_share(data_dir, trace=trace, anchor=ends_at)
+        for name, value in faults:
+            app.state.cloud.desk.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in SHARE_ACCOUNTS]
+    _run("Dexcom Share", make, data_dir, (host, port), SHARE_PREFIX, people, as_json)
+
+
+@simulate_app.command("libre", epilog=_fault_list(LIBRE_FAULTS))
+def simulate_libre(
+    port: Port = 8403,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/libre"),
+    trace: TraceFile = None,
+    anchor: Anchor = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
+) -> None:
+    """LibreLinkUp, the follower service of FreeStyle Libre: sign-in, connections, graph, logbook."""
+    faults, ends_at = _read_faults(LIBRE_FAULTS, fault), _read_anchor(anchor)
+
+    def make() -> Starlette:
+        app = create_libre(data_dir, trace=trace, anchor=ends_at)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in LIBRE_ACCOUNTS]
+    _run("LibreLinkUp", make, data_dir, (host, port), LIBRE_PREFIX, people, as_json)
+
+
+@simulate_app.command("medtronic", epilog=_fault_list(CARELINK_FAULTS))
+def simulate_medtronic(
+    port: Port = 8404,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators/medtronic"),
+    trace: TraceFile = None,
+    fault: Faults = None,
+    as_json: AsJson = False,
+) -> None:
+    """Medtronic's CareLink as its CarePartner app sees it: discovery, login, the last 24 hours."""
+    faults = _read_faults(CARELINK_FAULTS, fault)
+
+    def make() -> Starlette:
+        app = create_medtronic(data_dir, trace=trace)
+        for name, value in faults:
+            app.state.cloud.set_fault(name, value)
+        return app
+
+    people: list[Person] = [(account.username, account.password, account.label) for account in CARELINK_ACCOUNTS]
+    _run("CareLink", make, data_dir, (host, port), MEDTRONIC_PREFIX, people, as_json)
+
+
+@simulate_app.command("all")
+def simulate_all(
+    port: Port = 8401,
+    host: Host = "127.0.0.1",
+    data_dir: DataDir = Path(".simulators"),
+    trace: TraceFile = None,
+    expires_in: Annotated[int, typer.Option(min=1, max=86_400, help="Life of Dexcom's access tokens in s.")] = 7200,
+    client_id: Annotated[str, typer.Option(help="Dexcom's registered application.")] = DEMO_CLIENT_ID,
+    client_secret: Annotated[str, typer.Option(envvar="SIMULATOR_CLIENT_SECRET", help="Its secret.")] = DEMO_CLIENT_KEY,
+    redirect_uri: Annotated[list[str] | None, typer.Option(help="Registered callback; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """All of them on one port, each below its own path; Dexcom's two ways show the same glucose."""
+    client = Client(client_id, client_secret, tuple(redirect_uri or [DEMO_CALLBACK]))
+
+    def make() -> Clouds:
+        settings = Settings(expires_in=expires_in)
+        dexcom = create_dexcom(data_dir / "dexcom", clients=[client], trace=trace, settings=settings)
+        anchor = dexcom.state.cloud.state.anchor
+        return Clouds(
+            {
+                DEXCOM_PREFIX: dexcom,
+                SHARE_PREFIX: create_share(data_dir / "dexcom-share", trace=trace, anchor=anchor),
+                LIBRE_PREFIX: create_libre(data_dir / "libre", trace=trace),
+                MEDTRONIC_PREFIX: create_medtronic(data_dir / "medtronic", trace=trace),
+            }
+        )
+
+    people: list[Person] = [
+        *((account.username, account.password, f"Dexcom Share: {account.label}") for account in SHARE_ACCOUNTS),
+        *((account.username, account.password, f"LibreLinkUp: {account.label}") for account in LIBRE_ACCOUNTS),
+        *((account.username, account.password, f"CareLink: {account.label}") for account in CARELINK_ACCOUNTS),
+    ]
+    _run("vendor clouds", make, data_dir, (host, port), "", people, as_json)
+
+
+class Clouds:
+    """Several clouds on one port, each below its prefix."""
+
+    def __init__(self, clouds: Mapping[str, Starlette]) -> None:
+        self._clouds = clouds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        cloud = self._clouds.get("/" + str(scope["path"]).split("/", 2)[1])
+        await (cloud or PlainTextResponse("no such cloud", 404))(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as opened:
+            await receive()
+            for cloud in self._clouds.values():
+                await opened.enter_async_context(cloud.router.lifespan_context(cloud))
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _run(
+    title: str,
+    make: Callable[[], ASGIApp],
+    data_dir: Path,
+    address: tuple[str, int],
+    prefix: str,
+    people: Sequence[Person],
+    as_json: bool,
+) -> None:
+    """Make the cloud once its port is taken, and serve it until it is told to stop."""
+    with _listen(*address) as listener:
         try:
-            app = create_dexcom(data_dir, clients=[client], trace=trace, settings=Settings(expires_in=expires_in))
-            for name, value in faults:
-                app.state.cloud.set_fault(name, value)
+            app = make()
         except (TraceError, FaultError) as error:
             raise _bad_use(str(error)) from error
         except (OSError, sqlite3.Error) as error:
             raise _bad_use(f"{data_dir}: cannot keep data there ({_reason(error)})") from error
-        accounts = [(account.username, account.label) for account in SANDBOX_ACCOUNTS]
-        url = _url_of(listener) + DEXCOM_PREFIX
-        _serve(app, listener, lambda: _announce(url, accounts, as_json))
+        url = _url_of(listener) + prefix
+        _serve(app, listener, lambda: _announce(title, url, people, as_json))
 
 
-def _read_faults(texts: Sequence[str]) -> list[tuple[str, object]]:
+def _read_faults(kinds: Kinds, texts: Sequence[str] | None) -> list[tuple[str, object]]:
     try:
-        return [(kind.name, value) for kind, value in (read_text(FAULTS, text) for text in texts)]
+        return [(kind.name, value) for kind, value in (read_text(kinds, text) for text in texts or ())]
     except FaultError as error:
         raise _bad_use(str(error)) from error
+
+
+def _read_anchor(text: str | None) -> datetime | None:
+    try:
+        anchor = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise _bad_use(f"anchor {text!r}: is no instant; right is one as 2026-12-01T08:00:00Z") from None
+    if anchor is not None and anchor.tzinfo is None:
+        raise _bad_use(f"anchor {text!r}: has no zone; right is one as 2026-12-01T08:00:00Z")
+    return anchor
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -107,19 +288,23 @@ def _url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(url: str, accounts: Sequence[tuple[str, str]], as_json: bool) -> None:
+def _announce(title: str, url: str, people: Sequence[Person], as_json: bool) -> None:
     if as_json:
         line = {
             "url": url,
-            "accounts": [{"username": name, "password": None, "label": label} for name, label in accounts],
+            "accounts": [{"username": name, "password": word, "label": label} for name, word, label in people],
             "control_url": f"{url}/control",
         }
         typer.echo(msgspec.json.encode(line))
         return
-    typer.echo(f"Simulated Dexcom at {url}\nStatistics at {url}/control/stats\nStop with Ctrl+C.")
+    typer.echo(f"Simulated {title} at {url}")
+    for name, word, label in people:
+        if word is not None:
+            typer.echo(f"  {name}, password {word}: {label}")
+    typer.echo(f"Statistics at {url}/control/stats\nStop with Ctrl+C.")
 
 
-def _serve(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:
+def _serve(app: ASGIApp, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Until SIGTERM or SIGINT. No access log: it would hold codes and states."""
     # uvicorn raises the signal again when it is done; without these the exit code would tell of a crash.
     signal.signal(signal.SIGTERM, _leave)

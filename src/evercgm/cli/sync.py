@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from evercgm.actions.endings import Result
 from evercgm.actions.sync import Progress as Step
-from evercgm.actions.sync import Result, sync_connection
+from evercgm.actions.sync import sync_connection
 from evercgm.cli.progress_bar import progress_bar
 from evercgm.cli.surroundings import Databases, databases, find_settings
 from evercgm.core.errors import BadInput

@@ -6,6 +6,8 @@ from typing import Literal
 Status = Literal["connected", "error", "expired", "disconnected"]
 Freshness = Literal["current", "delayed", "stale", "none"]
 
+# In place of a region: no cloud is asked, the person imports files.
+BY_FILE = "file"
 CADENCE = timedelta(minutes=5)
 UPLOAD_ALLOWANCE = timedelta(minutes=15)
 # Beyond this much over the usual delay a value says nothing about now.
@@ -27,12 +29,27 @@ MESSAGES: dict[str, str] = {
     "operator_must_act": "This service's access at the vendor needs attention. The operator has been told.",
     "sign_in_refused": "The vendor did not accept our stored access. We try again before asking you.",
     "reconnect_needed": "The vendor ended our access. Connect once more; your readings are kept.",
+    "wrong_password": "The vendor did not take this user name and password. Sign in once more; nothing is tried twice.",
+    "sign_in_locked": "The vendor takes no sign-in of this account for a while. We try once more, and then ask you.",
+    "password_needed": "The vendor's session has ended, and we keep no password. Sign in once more.",
+    "accept_terms": "The vendor has new terms. Sign out of its app and in again, accept them, then sign in here.",
+    "verify_email": "The vendor wants your e-mail address confirmed. Do so in its app, then sign in here.",
+    "two_factor": "The vendor asks for a second step that we cannot take. Use a follower account without it.",
+    "vendor_step": "The vendor asks for a step in its own app. Sign out there and in again, then sign in here.",
+    "nobody_followed": "This account follows nobody, or nothing is shared with it. Invite it in the sensor's app.",
+    "unfollowed": "This account may no longer follow the person. Invite it once more, then sign in here.",
     "no_tokens": "Nothing is stored to connect with. Connect once more; your readings are kept.",
     "not_adopted": "This connection belongs to another app. Connect here to take it over.",
     "seal_broken": "The stored access cannot be opened here. The operator has been told.",
     "consent_ends_soon": "The vendor may end your consent on {day}. Connect once more before; your readings are kept.",
     "paused": "Paused. No readings are fetched until you resume.",
 }  # fmt: skip
+
+# After these only a new sign-in brings readings.
+NEEDS_SIGN_IN = (
+    "reconnect_needed", "no_tokens", "wrong_password", "password_needed", "accept_terms", "verify_email", "two_factor",
+    "vendor_step", "nobody_followed", "unfollowed",
+)  # fmt: skip
 
 
 def message_for(reason: str | None, ends_at: datetime | None = None) -> str | None:

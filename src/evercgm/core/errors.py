@@ -3,6 +3,7 @@
 EvercgmError
 ├── VendorError
 │   ├── VendorTryLater           network, time-out, 5xx: we try again
+│   │   ├── SignInLocked         too many wrong passwords: the vendor takes none for a while
 │   │   └── VendorRateLimited    429: the whole app pauses
 │   │       └── CallsHeldBack    a pause, or no calls left: the vendor was not asked
 │   ├── VendorDenied             401 or 403 on a data call
@@ -10,15 +11,23 @@ EvercgmError
 │   └── OperatorMustAct          our own client credentials are refused
 ├── GrantRefused                 the vendor refuses this refresh token or code
 ├── ReconnectNeeded              only the person can mend it
+├── NothingToSync            no connection, or only resting ones: the person acts first
 ├── NotYours                     row-level security gave no row
 ├── SyncTooSoon                  a manual sync within the minute
 ├── TooOften                     an owner's deed that was done too often within the hour
 ├── BadInput                     a field of a request is wrong
+│   ├── CellRefused              a line of a file is wrong: nothing of the file is taken
+│   └── AnswerNeeded             only the person can tell; what may be answered stands beside it
+├── TooLarge                     more than we take at once
+├── NewerVersion                 made by a newer version of us, and left to those who know it
 ├── SealBroken                   a stored token does not open with any key of the ring
 └── SettingsError                a setting is missing or wrong; names it
 """
 
+from dataclasses import dataclass
 from math import ceil
+
+from evercgm.core.tokens import Tokens
 
 
 class EvercgmError(Exception):
@@ -35,6 +44,13 @@ class VendorTryLater(VendorError):
     def __init__(self, message: str = "the vendor's cloud did not answer", retry_after_s: int | None = None):
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SignInLocked(VendorTryLater):
+    """The vendor takes no sign-in of this account for a while; ``retry_after_s`` as it says."""
+
+    def __init__(self, retry_after_s: int | None = None):
+        super().__init__("the vendor has locked the sign-in of this account for a while", retry_after_s)
 
 
 class VendorRateLimited(VendorTryLater):
@@ -76,6 +92,48 @@ class ReconnectNeeded(EvercgmError):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Somebody whom an account follows. ``label``: their name at the vendor, to choose by, never stored or logged."""
+
+    id: str
+    label: str
+
+
+class ChooseFirst(EvercgmError):
+    """The account follows several people: the person says which of them it is.
+
+    ``unfinished``: the tokens of this sign-in, good for each of ``choices``, where the vendor gives them only once.
+    ``attempt``: under which name they wait.
+    """
+
+    def __init__(self, choices: tuple[Choice, ...], unfinished: Tokens | None = None, attempt: str | None = None):
+        super().__init__("the account follows several people")
+        self.choices = choices
+        self.unfinished = unfinished
+        self.attempt = attempt
+
+
+class OtherAccount(EvercgmError):
+    """The account is another than the one connected, or may be; its tokens wait as ``attempt`` for the person's yes."""
+
+    def __init__(self, attempt: str):
+        super().__init__("another account than before")
+        self.attempt = attempt
+
+
+class NothingToSync(EvercgmError):
+    """What was asked for has no connection that is synced; ``field`` named it.
+
+    ``reason``, a stable code: ``not_connected``, ``paused``, or ``by_file`` (it is filled by imports alone).
+    """
+
+    def __init__(self, reason: str, field: str):
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+
+
 class NotYours(EvercgmError):
     """No such thing among what this person may see.
 
@@ -111,6 +169,36 @@ class BadInput(EvercgmError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class NewerVersion(EvercgmError):
+    """A job or a connection of a kind that this version does not know; workers of another one are there for it."""
+
+
+class CellRefused(BadInput):
+    """A place in a file is wrong. ``line`` and ``column`` count from 1; ``heading``: the column's name, if any."""
+
+    def __init__(self, line: int, column: int, message: str, heading: str = ""):
+        place = f"line {line}, column {column}" + (f" ({heading})" if heading else "")
+        super().__init__("file", f"{place}: {message}")
+        self.line = line
+        self.column = column
+
+
+class AnswerNeeded(BadInput):
+    """What nobody but the person knows; ``choices``: what ``field`` may be."""
+
+    def __init__(self, field: str, message: str, choices: tuple[str, ...]):
+        super().__init__(field, message)
+        self.choices = choices
+
+
+class TooLarge(EvercgmError):
+    """A file of more than ``most_mb`` megabytes (of 2**20 bytes)."""
+
+    def __init__(self, most_mb: int):
+        super().__init__(f"the file is larger than {most_mb} MB: export a shorter period")
+        self.most_mb = most_mb
 
 
 class SealBroken(EvercgmError):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from evercgm.core.connection import CADENCE, UPLOAD_ALLOWANCE
+from evercgm.core.verdict import PASSING
 
 Reason = Literal[
     "vendor_delay",
@@ -20,6 +21,7 @@ Reason = Literal[
     "paused",
     "worker_down",
     "beyond_vendor_history",
+    "not_imported",
     "not_connected",
     "unknown",
 ]
@@ -46,6 +48,7 @@ MESSAGES: dict[Reason, str] = {
     "paused": "The connection was paused. Resume it, and what the vendor still has is filled.",
     "worker_down": "This service was not fetching. What the vendor has is filled as soon as it does.",
     "beyond_vendor_history": "Older than what this vendor keeps for us. An export file of the vendor's can fill it.",
+    "not_imported": "No file was imported for this time. The next one can fill it.",
     "not_connected": "Nothing was connected.",
     "unknown": "We do not know why.",
 }
@@ -103,6 +106,7 @@ class Source:
     next_sync_at: datetime | None
     history_done: bool
     history_start: datetime | None
+    by_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +157,17 @@ def _open(start: datetime, source: Source, known: Evidence) -> list[Gap]:
     stopped = _why_stopped(source, known.now)
     if stopped is not None:
         return _out_of_reach(source, start, known.now, stopped)
-    expected = known.now - source.delay - CADENCE - UPLOAD_ALLOWANCE
+    lag = source.delay + CADENCE + UPLOAD_ALLOWANCE
+    expected = known.now - lag
     if start >= expected:
         return [Gap(start, known.now, "vendor_delay")]
-    cause = _set_aside(known.set_aside, start, expected) or ("not_read_yet" if not _was_read(source) else "signal_lost")
-    return [Gap(start, expected, cause), Gap(expected, known.now, "vendor_delay")]
+    delayed = Gap(expected, known.now, "vendor_delay")
+    cause = _set_aside(known.set_aside, start, expected)
+    if cause is None and source.reason in PASSING:
+        # Before the outage it was asked for, in vain.
+        asked = start if source.last_sync_at is None else min(max(start, source.last_sync_at - lag), expected)
+        return [Gap(start, asked, "signal_lost"), Gap(asked, expected, "vendor_outage"), delayed]
+    return [Gap(start, expected, cause or ("signal_lost" if _was_read(source) else "not_read_yet")), delayed]
 
 
 def _out_of_reach(source: Source, start: datetime, end: datetime, cause: Reason) -> list[Gap]:
@@ -172,17 +182,17 @@ def _why_stopped(source: Source, now: datetime) -> Reason | None:
     """Why a connection brings nothing at present; None: it works."""
     if source.status == "disconnected":
         return "paused"
+    if source.by_file:
+        return "not_imported"
     if source.status == "expired" or source.reason in _GRANT:
         return "connection_expired"
     if source.reason == "not_adopted":
         return "unknown"
     if source.reason in _OPERATOR:
         return "operator_must_act"
-    if source.status == "error":
-        return "vendor_outage"
     if source.next_sync_at is None or source.next_sync_at < now - OVERDUE:
         return "worker_down"
-    return None
+    return "vendor_outage" if source.status == "error" else None
 
 
 def _was_read(source: Source) -> bool:

@@ -57,11 +57,15 @@ UNREAD = frozenset({"unreadable", "bad_time", "unknown_unit"})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one answer held. ``account_id`` is the vendor's stable id of the account, None if not said."""
+    """What one answer held. ``account_id`` is the vendor's stable id of the account, None if not said.
+
+    ``live``: where the vendor has two series, the present values, which its ``readings`` stand for later.
+    """
 
     readings: tuple[Reading, ...]
     rejected: tuple[Rejected, ...]
     account_id: str | None
+    live: tuple[Reading, ...] = ()
 
 
 def epoch_ms(instant: datetime) -> int:

@@ -2,7 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 # A vendor may state a nonsense lifetime; then one hour is assumed (design: settled questions).
@@ -46,6 +46,9 @@ class Secret:
         raise TypeError("a Secret is never pickled")
 
 
+NO_SECRET = Secret("")
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What a vendor gave for one consent; ``expires_at`` (aware UTC) is the access token's end."""
@@ -54,6 +57,15 @@ class Tokens:
     refresh: Secret
     expires_at: datetime
     lifetime_s: int = DEFAULT_LIFETIME_S
+
+
+# A way in that holds nothing of its own: its time never ends (design: settled questions).
+NO_LOGIN = Tokens(NO_SECRET, NO_SECRET, datetime(9999, 12, 31, tzinfo=UTC))
+
+
+def needs_no_login(tokens: Tokens) -> bool:
+    """Whether nothing is stored because nothing is needed: readings come by files, or by another way in."""
+    return not tokens.access and not tokens.refresh and tokens.expires_at.year == NO_LOGIN.expires_at.year
 
 
 def lifetime_s(raw: object) -> int:

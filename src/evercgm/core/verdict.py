@@ -12,6 +12,7 @@ from evercgm.core.errors import (
     OperatorMustAct,
     ReconnectNeeded,
     SealBroken,
+    SignInLocked,
     VendorChanged,
     VendorDenied,
     VendorError,
@@ -23,6 +24,8 @@ from evercgm.core.sync import next_retry
 # Dexcom, 403 (access not granted or ended): stop for half a day (dexcom facts A6, read 2026-11).
 DENIED_PAUSE = timedelta(hours=12)
 SLOW_RETRY = timedelta(hours=1)
+# Where a vendor does not say for how long it takes no sign-in.
+LOCK_LASTS = timedelta(minutes=10)
 # What passes by itself: whoever has no other trouble is told of a pause, and counts as connected.
 PASSING = ("vendor_unavailable", "rate_limited")
 # A refused refresh may be transient: after these waits, and only then, the person is asked (dexcom facts A8.6).
@@ -62,8 +65,10 @@ def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) 
     if isinstance(failure, CallsHeldBack):
         return _judge_held_back(failure, before, now, chance)
     if before.reason == "sign_in_refused" and isinstance(failure, VendorTryLater):
-        # An outage on the way up the ladder: the rung is kept, and what the person was told.
-        return Verdict("error", before.reason, _next(failure, now, 1, chance), before.count)
+        # An outage on the way up the ladder: the rung and its time are kept, and what the person was told.
+        return Verdict("error", before.reason, _not_before(before, _next(failure, now, 1, chance)), before.count)
+    if isinstance(failure, SignInLocked):
+        return _judge_lock(failure, before, now, chance)
     status, reason = _named(failure)
     count = before.count + 1 if before.reason == reason else 1
     return Verdict(status, reason, _next(failure, now, count, chance), count)
@@ -102,12 +107,25 @@ def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> da
     return now + SLOW_RETRY * (1 + 0.2 * chance)
 
 
+def _judge_lock(failure: SignInLocked, before: Trouble, now: datetime, chance: float) -> Verdict:
+    """One more try when the lock is over, and no third: tries are what locks an account (libre facts A4)."""
+    if before.reason == "sign_in_locked":
+        return Verdict("expired", "sign_in_locked", None, before.count + 1)
+    wait = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else LOCK_LASTS
+    return Verdict("error", "sign_in_locked", now + wait * (1 + 0.2 * chance), 1)
+
+
 def _judge_held_back(failure: CallsHeldBack, before: Trouble, now: datetime, chance: float) -> Verdict:
     """The vendor was not asked: no failure of the connection. What was known of it stays, only its time moves on."""
-    later = _next(failure, now, 1, chance) or now
+    later = _next(failure, now, 1, chance)
     if before.reason is None or before.reason in PASSING:
         return Verdict("connected", "rate_limited", later, before.count if before.reason == "rate_limited" else 0)
-    return Verdict("error", before.reason, max(later, before.next_sync_at or later), before.count)
+    return Verdict("error", before.reason, _not_before(before, later), before.count)
+
+
+def _not_before(before: Trouble, later: datetime | None) -> datetime | None:
+    """The time that was set already, unless the new one is later still."""
+    return max(filter(None, (later, before.next_sync_at)), default=None)
 
 
 def _judge_grant(before: Trouble, now: datetime) -> Verdict:

@@ -1,4 +1,4 @@
-"""The record that every way in fills: its facts, and five functions; a sixth where the vendor can tell what is new."""
+"""The record that every way in fills: its facts, how a person signs in there, and the functions that a sync calls."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from evercgm.core.ladder import Reread
 from evercgm.core.limits import CallLimits
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
-from evercgm.core.tokens import Secret, Tokens
+from evercgm.core.tokens import NO_SECRET, Secret, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,17 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class VendorApp:
-    """Our registration at one vendor in one region; ``base_url`` without a slash at the end."""
+    """Our registration at one vendor in one region; ``base_url`` without a slash at the end.
+
+    ``version``: of the vendor's own app, as which an unofficial way in presents itself; it has no registration.
+    """
 
     region: str
     base_url: str
-    client_id: str
-    client_secret: Secret
-    redirect_uri: str
+    client_id: str = ""
+    client_secret: Secret = NO_SECRET
+    redirect_uri: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,27 @@ class Login:
 
     state: str
     code_challenge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user name and password, used for one sign-in. ``keep``: the person lets us keep them for the next ones."""
+
+    username: Secret
+    password: Secret
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """What a person pastes back from the vendor's page: the address it ended at, or another tool's bundle of tokens.
+
+    ``state`` and ``verifier`` belong to the address that ``Paste.begin`` gave; both are empty for a bundle.
+    """
+
+    text: Secret
+    state: Secret
+    verifier: Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +78,6 @@ class Survey:
     device_id: str | None
 
 
-Begin = Callable[[VendorApp, Login], str]
-Finish = Callable[[httpx2.AsyncClient, VendorApp, Secret, Secret], Awaitable[Tokens]]
 Refresh = Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[Tokens]]
 Look = Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[Survey]]
 Read = Callable[[httpx2.AsyncClient, VendorApp, Secret, Window], Awaitable[Batch]]
@@ -74,17 +97,72 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """Sign-in on the vendor's consent page, which sends the browser back to our callback.
+
+    begin: the address of that page. finish: its code and our PKCE verifier into tokens.
+    """
+
+    begin: Callable[[VendorApp, Login], str]
+    finish: Callable[[httpx2.AsyncClient, VendorApp, Secret, Secret], Awaitable[Tokens]]
+
+
+Choose = Callable[[Tokens, str], Tokens]
+
+
+def nobody_to_choose(tokens: Tokens, _who: str) -> Tokens:
+    """Where an account is one person's."""
+    return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """Sign-in by user name and password, sent to the vendor once.
+
+    sign_in: raises ReconnectNeeded(reason) for what only the person can mend, and is then not tried again;
+    ChooseFirst where the account follows several; VendorTryLater, VendorRateLimited, VendorChanged, OperatorMustAct.
+    Where they may be kept they are the refresh token; else that is empty. choose: tokens that are good for several
+    people, made those of one by their id; pure.
+    """
+
+    sign_in: Callable[[httpx2.AsyncClient, VendorApp, Credentials], Awaitable[Tokens]]
+    choose: Choose = nobody_to_choose
+
+
+@dataclass(frozen=True, slots=True)
+class Paste:
+    """Sign-in on the vendor's page in the person's own browser, from where something is pasted back.
+
+    begin: the address of that page. finish: what was pasted into tokens; raises BadInput(pasted) for a text of another
+    form, GrantRefused, and what ``Password.sign_in`` raises. choose: as in ``Password``.
+    """
+
+    begin: Callable[[httpx2.AsyncClient, VendorApp, Login], Awaitable[str]]
+    finish: Callable[[httpx2.AsyncClient, VendorApp, Pasted], Awaitable[Tokens]]
+    choose: Choose = nobody_to_choose
+
+
+def only_itself(base_url: str) -> tuple[str, ...]:
+    """Where a way in calls one host a region."""
+    return (base_url,)
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One way in. ``route`` is its folder's name, ``provider`` the value of the enum it belongs to.
 
-    begin: the address of the vendor's consent page. finish: code and PKCE verifier into tokens.
-    refresh: a refresh token into new tokens. survey: what is there. read: one window of readings.
+    login: how a person signs in. refresh: a refresh token into new tokens. survey: what is there, and whose account
+    it is. read: one window of readings. What the tokens are is the way's own matter: nobody else looks into them.
     rereads: what of the past is read again and how often, for what comes late; the first rung at each sync.
+    terms: for a way in that is not official, what the vendor says about such use, in a sentence for the person.
+    hosts: the base URLs that its calls may go to, from that of the region.
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
     cadence: the time from one reading to the next. keeps: how far back the vendor gives them; None: all there are.
     live: how soon after it was measured a reading is there, at a vendor that is near real time; polls wait for it.
     calls: how often our app may call each region; None where no limit is known.
     news: how it tells what came since a moment; None where it cannot.
+    shows_all: whether an answer holds all that there is of its window, so that what it lacks is noted as absent.
+    slot: where the vendor has a history and a live series, a value of history stands for live ones as near as this.
     """
 
     route: str
@@ -95,17 +173,25 @@ class Provider:
     longest_window: timedelta
     rereads: tuple[Reread, ...]
     poll_every: timedelta
-    begin: Begin
-    finish: Finish
+    login: Consent | Password | Paste
     refresh: Refresh
     survey: Look
     read: Read
+    terms: str | None = None
+    hosts: Callable[[str], tuple[str, ...]] = only_itself
     consent_lasts: timedelta | None = None
     cadence: timedelta = CADENCE
     keeps: timedelta | None = None
     live: timedelta | None = None
     news: News | None = None
     calls: CallLimits | None = None
+    shows_all: bool = True
+    slot: timedelta | None = None
+
+    @property
+    def is_side_route(self) -> bool:
+        """Whether it is another way to what a provider gives by its own."""
+        return self.route != self.provider
 
     def __post_init__(self) -> None:
         """Raises ValueError where the rereads are no ladder."""

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 import httpx2
@@ -11,6 +11,7 @@ import msgspec
 
 from evercgm.core.errors import GrantRefused, OperatorMustAct, VendorChanged
 from evercgm.core.tokens import Secret, Tokens, lifetime_s
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.send import Answer, raise_if_passing, read_json, send
 
 # Answers with tokens are a few KiB; anything larger is something else.
@@ -30,11 +31,6 @@ class _ErrorWire(msgspec.Struct, frozen=True):
     """RFC 6749, 5.2. The description is not read: it may quote the request."""
 
     error: str
-
-
-def utc_now() -> datetime:
-    """The clock of this machine, aware UTC."""
-    return datetime.now(UTC)
 
 
 async def token_request(

@@ -17,8 +17,9 @@ import msgspec
 
 from evercgm.core.errors import VendorChanged, VendorDenied, VendorRateLimited, VendorTryLater
 from evercgm.logs import get_logger
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.metered import Meter
-from evercgm.settings import is_loopback
+from evercgm.web_addresses import is_loopback
 
 log = get_logger(__name__)
 LARGEST_BODY = 32 * 1024 * 1024
@@ -138,9 +139,12 @@ async def send(
     headers: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
+    json: object = None,
     largest: int = LARGEST_BODY,
 ) -> Answer:
     """Send one request and read at most ``largest`` bytes; whatever the status, it is an answer.
+
+    ``form`` or ``json``: what the body holds.
 
     Follows no redirect: credentials go to the host that was asked. Raises VendorTryLater (network,
     time-out) and VendorChanged (too large, broken compression); no message carries address or headers.
@@ -149,9 +153,10 @@ async def send(
         request = http.build_request(
             method,
             url,
-            headers=dict(headers or {}),
+            headers={**({"Content-Type": "application/json"} if json is not None else {}), **(headers or {})},
             params=dict(params) if params else None,
             data=dict(form) if form else None,
+            content=msgspec.json.encode(json) if json is not None else None,
             timeout=TIMEOUT,
         )
         async with asyncio.timeout(WHOLE_CALL_S):
@@ -190,7 +195,7 @@ def retry_after_s(text: str | None, now: datetime | None = None) -> int | None:
     try:
         until = parsedate_to_datetime(text)
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
-        wait_s = (until - (now or datetime.now(UTC))).total_seconds()
+        wait_s = (until - (now or utc_now())).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return int(min(max(wait_s, 0), LONGEST_RETRY_AFTER_S))

@@ -34,7 +34,7 @@ class Vendors:
         return found
 
     def client(self, route: str, region: str) -> httpx2.AsyncClient:
-        """The HTTP client of this registration: it reaches the host of this region and no other, whoever asks."""
+        """The HTTP client of this registration: it reaches the hosts of this region and no other, whoever asks."""
         return self.clients[route, region]
 
 
@@ -51,5 +51,7 @@ async def open_vendors(
         clients = {}
         for where, app in apps.items():
             meter = Meter(where, providers[where[0]].calls, ledger, counts) if ledger else None
-            clients[where] = await opened.enter_async_context(vendor_client([app.base_url], meter))
+            clients[where] = await opened.enter_async_context(
+                vendor_client(providers[where[0]].hosts(app.base_url), meter)
+            )
         yield Vendors(providers, apps, clients, counts)

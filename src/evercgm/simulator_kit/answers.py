@@ -1,9 +1,16 @@
-"""Answers that no honest server gives: bodies that end before they are whole; ASGI only."""
+"""Answers of a simulated cloud, those that no honest server gives among them: bodies that end early; ASGI only."""
 
 from collections.abc import Mapping
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """JSON that no cache keeps."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
 
 
 class ConnectionCut(Exception):

@@ -13,6 +13,9 @@ from psycopg.conninfo import conninfo_to_dict
 from evercgm.core.errors import SettingsError
 
 PATIENCE_S = 10
+# A server that is gone without a word (its machine, the network between) is noticed within half a minute; left to
+# themselves systems wait for a quarter of an hour, or two. An address that says otherwise is obeyed.
+_NOTICED = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 # What libpq says, in words for people. The rest of its text may hold hosts and users.
 _CAUSES = (
     (r"password authentication failed|no password supplied", "the role's name or its password is refused"),
@@ -38,8 +41,9 @@ _CAUSES = (
 
 async def connect(dsn: str, setting: str, **options: Any) -> AsyncConnection[Any]:
     """A connection within 10 s; ``options`` are the driver's. Raises SettingsError naming ``setting``: none is had."""
+    options = {**notices_silence(dsn, setting), "connect_timeout": PATIENCE_S, **options}
     try:
-        return await AsyncConnection.connect(dsn, connect_timeout=PATIENCE_S, **options)
+        return await AsyncConnection.connect(dsn, **options)
     except (psycopg.ProgrammingError, ValueError):
         raise _unreadable(setting) from None
     except (psycopg.Error, OSError) as failure:
@@ -52,6 +56,12 @@ def parts_of(dsn: str, setting: str) -> dict[str, Any]:
         return conninfo_to_dict(dsn)
     except (psycopg.ProgrammingError, ValueError):
         raise _unreadable(setting) from None
+
+
+def notices_silence(dsn: str, setting: str) -> dict[str, Any]:
+    """Options of the driver beside an address, so that a silent server is noticed. Raises SettingsError as above."""
+    said = parts_of(dsn, setting)
+    return {name: value for name, value in _NOTICED.items() if name not in said}
 
 
 def _unreadable(setting: str) -> SettingsError:

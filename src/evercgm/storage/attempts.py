@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from evercgm.core.tokens import Secret, Tokens
+from evercgm.core.tokens import NO_SECRET, Secret, Tokens
 from evercgm.storage.database import Connection, Row, load_queries
 from evercgm.storage.vault import Place, Vault
 
@@ -40,13 +40,17 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A fresh pair that waits for the person's word; ``account_id`` None: the vendor did not tell it."""
+    """A fresh pair that waits for the person's word; ``account_id`` None: the vendor did not tell it.
+
+    ``unfinished``: it is good for several people, and waits for the choice of one.
+    """
 
     person_id: str
     route: str
     region: str
     account_id: str | None
     tokens: Tokens
+    unfinished: bool = False
 
 
 def fingerprint(text: str) -> bytes:
@@ -128,6 +132,25 @@ async def consume(conn: Connection, vault: Vault, state: str, binding: str | Non
         return None
     if not secrets.compare_digest(bytes(row["binding_hash"]), fingerprint(binding)):
         return None
+    return _attempt(row, vault)
+
+
+async def consume_pasted(conn: Connection, vault: Vault, state: str, owner_id: str) -> Attempt | None:
+    """Burn a state that an owner pasted back; the attempt if it was alive and theirs, else None."""
+    values = {"state_hash": fingerprint(state), "owner_id": owner_id}
+    row = await (await conn.execute(QUERIES["consume_pasted"], values)).fetchone()
+    return _attempt(row, vault) if row is not None and row["alive"] else None
+
+
+async def begin_now(conn: Connection, person_id: str, owner_id: str, route: str, region: str) -> Attempt:
+    """A sign-in that needs no browser and no state: begun by the database's clock, stored nowhere."""
+    row = await (await conn.execute(QUERIES["begin_now"])).fetchone()
+    if row is None:
+        raise RuntimeError("the database told no time")
+    return Attempt(person_id, owner_id, route, region, None, row["began_at"], NO_SECRET)
+
+
+def _attempt(row: Row, vault: Vault) -> Attempt:
     return Attempt(
         person_id=row["person_id"],
         owner_id=row["owner_id"],
@@ -168,6 +191,7 @@ async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: W
         "token_expires_at": waiting.tokens.expires_at,
         "token_lifetime_s": waiting.tokens.lifetime_s,
         "account_id": waiting.account_id,
+        "unfinished": waiting.unfinished,
         "lifetime_s": LIFETIME_S,
     }
     await conn.execute(QUERIES["forget_waiting"], values)
@@ -182,10 +206,10 @@ async def look_waiting(conn: Connection, attempt_id: str, owner_id: str) -> Row 
 
 
 async def consume_waiting(
-    conn: Connection, vault: Vault, attempt_id: str, owner_id: str, person_id: str
+    conn: Connection, vault: Vault, attempt_id: str, owner_id: str, person_id: str, *, unfinished: bool = False
 ) -> Waiting | None:
-    """Take the pair out, once; None where it was used or grew old meanwhile. Raises SealBroken."""
-    values = {"id": attempt_id, "owner_id": owner_id, "person_id": person_id}
+    """Take the pair out, once; None where it was used, grew old, or waits for another word. Raises SealBroken."""
+    values = {"id": attempt_id, "owner_id": owner_id, "person_id": person_id, "unfinished": unfinished}
     row = await (await conn.execute(QUERIES["consume_waiting"], values)).fetchone()
     if row is None:
         return None

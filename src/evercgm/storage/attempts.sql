@@ -59,6 +59,22 @@ returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, b
               and p."ownerId" = oauth_attempts.owner_id
           ) as alive
 
+-- name: consume_pasted
+-- What was pasted names its state; whoever pastes must be the owner who began it.
+delete from cgm_private.oauth_attempts
+where state_hash = %(state_hash)s
+  and owner_id = %(owner_id)s
+returning id, person_id, owner_id, provider, region, return_to, pkce_verifier, created_at,
+          expires_at > now() and exists (
+            select from public."Person" p
+            where p.id = oauth_attempts.person_id
+              and p."ownerId" = oauth_attempts.owner_id
+          ) as alive
+
+-- name: begin_now
+-- A sign-in that needs no browser: nothing is stored until it has succeeded.
+select now() as began_at
+
 -- name: lock_person
 -- One at a time stores a consent of a person, confirms one or erases them; taken before any row, and by no sync.
 select pg_advisory_xact_lock(hashtextextended('evercgm sign-in ' || %(person_id)s, 0))
@@ -87,10 +103,10 @@ where person_id = %(person_id)s
 -- A fresh pair of another vendor account, sealed under this row until the person has confirmed.
 insert into cgm_private.oauth_attempts
   (id, person_id, owner_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
-   vendor_account, expires_at)
+   vendor_account, unfinished, expires_at)
 values
   (%(id)s, %(person_id)s, %(owner_id)s, %(provider)s, %(region)s, %(access)s, %(refresh)s, %(token_expires_at)s,
-   %(token_lifetime_s)s, %(account_id)s, now() + make_interval(secs => %(lifetime_s)s))
+   %(token_lifetime_s)s, %(account_id)s, %(unfinished)s, now() + make_interval(secs => %(lifetime_s)s))
 
 -- name: look_waiting
 select person_id, provider
@@ -101,11 +117,12 @@ where id = %(id)s
   and expires_at > now()
 
 -- name: consume_waiting
--- A confirmation works once, for the owner who began it, while it is young.
+-- A confirmation works once, for the owner who began it, while it is young; a yes is no answer to "which of them?".
 delete from cgm_private.oauth_attempts
 where id = %(id)s
   and owner_id = %(owner_id)s
   and person_id = %(person_id)s
   and sealed_access <> ''
+  and unfinished = %(unfinished)s
   and expires_at > now()
 returning id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s, vendor_account

@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -11,7 +11,7 @@ import psycopg
 from evercgm.core.connection import Status, message_for
 from evercgm.core.errors import SealBroken
 from evercgm.core.ladder import Scans
-from evercgm.core.tokens import Secret, Tokens
+from evercgm.core.tokens import Secret, Tokens, needs_no_login
 from evercgm.core.verdict import Verdict
 from evercgm.storage.database import Connection, Database, Row, load_queries
 from evercgm.storage.progress import read_cursor, read_scans, write_cursor, write_scans
@@ -27,7 +27,9 @@ SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 class Loaded:
     """A connection as one sync needs it. Times aware UTC; ``generation`` counts token pairs.
 
-    ``connected_at``: the last consent; another one means that this sync's plan no longer holds.
+    ``connected_at``: the last consent; another one means that this sync's plan no longer holds. ``due``: its time has
+    come and its vendor is not paused, ``side_due``: another way's has; ``read_at``: when it was read, by the database's
+    clock.
     """
 
     id: str
@@ -51,6 +53,15 @@ class Loaded:
     refreshing: bool
     connected_at: datetime | None
     quiet: int
+    due: bool
+    side_due: bool
+    has_side_routes: bool
+    read_at: datetime = field(compare=False)
+
+    @property
+    def has_own_login(self) -> bool:
+        """Whether it is synced by its own tokens; else by other ways in alone."""
+        return not needs_no_login(self.tokens)
 
 
 def access_place(connection_id: str) -> Place:
@@ -109,6 +120,10 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         refreshing=bool(row["refreshing"]),
         connected_at=row["connected_at"],
         quiet=row["quiet_count"],
+        due=row["due"],
+        side_due=row["side_due"],
+        has_side_routes=row["has_side_routes"],
+        read_at=row["read_at"],
     )
 
 
@@ -260,7 +275,7 @@ async def lock(conn: Connection, connection_id: str) -> bool:
     return await (await conn.execute(QUERIES["lock_connection"], {"id": connection_id})).fetchone() is not None
 
 
-async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime, quiet: int) -> None:
+async def note_success(conn: Connection, loaded: Loaded, next_sync_at: datetime | None, quiet: int) -> None:
     """The sync went well: connected, no reason, the previous refresh token is forgotten; the ``quiet``-th without news.
 
     Nothing is written where a reconnect has happened since: that one's first sync is still to come.
@@ -294,6 +309,11 @@ async def put_off(conn: Connection, connection_id: str) -> None:
     await conn.execute(QUERIES["put_off"], {"id": connection_id})
 
 
+async def wake(conn: Connection, connection_id: str) -> None:
+    """Due now, because it has another way in; one that is paused stays so."""
+    await conn.execute(QUERIES["wake"], {"id": connection_id})
+
+
 async def due(conn: Connection, most: int) -> tuple[list[str], list[str]]:
     """Ids of connections to sync now, by the database's clock: those that somebody asked for, those that are due."""
     rows = await (await conn.execute(QUERIES["due"], {"most": most})).fetchall()
@@ -322,9 +342,10 @@ async def owns_person(conn: Connection, person_id: str) -> bool:
 
 
 async def blank_tokens(conn: Connection, connection_id: str, person_id: str) -> None:
-    """Forget both tokens, and the previous one; a refresh under way cannot bring them back."""
+    """Forget both tokens, the previous one, and all other ways in; a refresh under way cannot bring them back."""
     await conn.execute(QUERIES["blank_tokens"], {"id": connection_id, "person_id": person_id})
     await conn.execute(QUERIES["blank_previous_token"], {"id": connection_id})
+    await conn.execute(QUERIES["blank_routes"], {"id": connection_id})
 
 
 async def delete(conn: Connection, connection_id: str, person_id: str) -> int | None:
@@ -338,9 +359,9 @@ async def delete(conn: Connection, connection_id: str, person_id: str) -> int | 
     return int(counted["readings"]) if counted and gone else None
 
 
-async def note_seal_broken(conn: Connection, connection_id: str, next_sync_at: datetime) -> None:
+async def note_seal_broken(conn: Connection, connection_id: str, again_in: timedelta) -> None:
     """The stored tokens do not open with any key that we have."""
-    values = {"id": connection_id, "next_sync_at": next_sync_at, "message": message_for("seal_broken")}
+    values = {"id": connection_id, "again_in": again_in, "message": message_for("seal_broken")}
     await lock(conn, connection_id)
     await conn.execute(QUERIES["note_seal_broken"], values)
 

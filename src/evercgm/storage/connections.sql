@@ -83,13 +83,20 @@ update public.cgm_connections set sync_cursor = null where id = %(id)s
 select c.id from public.cgm_connections c where c.id = %(id)s for update
 
 -- name: load_for_sync
--- All that one sync needs to know, tokens included (still sealed).
+-- All that one sync needs to know, tokens included (still sealed). due: by itself, as of query "due".
 select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refresh_token,
        c.token_expires_at at time zone 'UTC' as token_expires_at, c.status::text as status, c.sync_cursor,
        c.device_id, s.region, s.vendor_account_id, s.generation, s.token_lifetime_s, s.history_start,
        s.history_done_at, s.scans::text as scans, s.next_sync_at, s.failure_count, s.reason, s.connected_at, s.quiet_count,
        s.adopted_at, s.previous_refresh_token <> '' as previous_kept,
-       s.refresh_until > now() as refreshing
+       s.refresh_until > now() as refreshing,
+       coalesce(s.next_sync_at <= now(), false) and not exists (
+         select from cgm_private.provider_pauses p
+         where p.provider = c.provider::text and p.region = s.region and p.until > now() and not p.over
+       ) as due,
+       exists (select from cgm_private.routes r where r.connection_id = c.id) as has_side_routes,
+       exists (select from cgm_private.routes r where r.connection_id = c.id and r.next_sync_at <= now()) as side_due,
+       clock_timestamp() as read_at
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s
@@ -216,9 +223,34 @@ from state, before
 where c.id = state.connection_id
 returning before.reason as was
 
+-- name: wake
+-- A new way in: due now, and no longer waiting for a sign-in, unless its own tokens still wait for theirs.
+with state as (
+  update cgm_private.sync_state s
+  set next_sync_at = coalesce(least(s.next_sync_at, now()), now())
+  from public.cgm_connections c
+  where s.connection_id = %(id)s
+    and c.id = s.connection_id
+    and c.status <> 'disconnected'
+  returning s.connection_id
+)
+update public.cgm_connections c
+set status = 'connected', error_message = null
+from state
+where c.id = state.connection_id
+  and c.status = 'expired'
+  and c.access_token = ''
+  and c.refresh_token = ''
+
 -- name: due
--- Connections with a run that somebody asked for, then those whose time has come; longest overdue first.
+-- Connections with a run that somebody asked for, then those whose time has come; longest overdue first. Where the
+-- vendor is paused nothing is due by itself, and once the pause has ended only the first is: its call is the probe.
 -- Each part reads no further than is taken from it, however many are due.
+with held as (
+  select p.provider, p.region, p.until > now() as paused
+  from cgm_private.provider_pauses p
+  where not p.over
+)
 select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
   (
@@ -236,7 +268,34 @@ from (
     join public.cgm_connections c on c.id = s.connection_id
     where s.next_sync_at <= now()
       and c.status in ('connected', 'error')
+      and not exists (select from held h where h.provider = c.provider::text and h.region = s.region)
     order by s.next_sync_at
+    limit %(most)s
+  )
+  union all
+  select probe.connection_id, probe.next_sync_at
+  from held h
+  cross join lateral (
+    select s.connection_id, s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+      and c.provider::text = h.provider
+      and s.region = h.region
+    order by s.next_sync_at
+    limit 1
+  ) probe
+  where not h.paused
+  union all
+  -- Another way in goes on where the connection's own waits for a sign-in, or for its vendor.
+  (
+    select r.connection_id, r.next_sync_at
+    from cgm_private.routes r
+    join public.cgm_connections c on c.id = r.connection_id
+    where r.next_sync_at <= now()
+      and c.status <> 'disconnected'
+    order by r.next_sync_at
     limit %(most)s
   )
 ) d
@@ -251,6 +310,9 @@ select count(*) as readings from public.glucose_readings where cgm_connection_id
 update public.cgm_connections
 set access_token = '', refresh_token = '', status = 'disconnected'
 where id = %(id)s and person_id = %(person_id)s
+
+-- name: blank_routes
+delete from cgm_private.routes where connection_id = %(id)s
 
 -- name: blank_previous_token
 update cgm_private.sync_state
@@ -267,7 +329,7 @@ returning id
 -- A connection at rest stays at rest.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = %(next_sync_at)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
+  set next_sync_at = now() + %(again_in)s, reason = 'seal_broken', failures_since = coalesce(failures_since, now())
   where connection_id = %(id)s
     and exists (
       select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')

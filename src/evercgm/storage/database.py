@@ -11,23 +11,19 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from evercgm.storage.address import parts_of
+from evercgm.storage.address import notices_silence
 from evercgm.storage.vault import Vault
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 
 # The single old claim would win over the JSON (database facts, 4): it is cleared in every transaction. The driver reads
-# times in one DateStyle only, whatever the server's is.
-_BECOME_PERSON = """
-select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', %s, true),
+# times in one DateStyle only, whatever the server's is. A transaction that says nothing for a while is of a process
+# that hangs or a machine that is gone: the server ends it, so that its locks hinder nobody who takes over.
+_BEGIN = """
+select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', %(claims)s, true),
        set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, MDY', true),
-       set_config('role', 'cgm_request', true)
-"""
-_BECOME_WORKER = """
-select set_config('request.jwt.claim.sub', '', true), set_config('request.jwt.claims', '', true),
-       set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, MDY', true),
-       set_config('role', 'cgm_worker', true)
+       set_config('idle_in_transaction_session_timeout', '15s', true), set_config('role', %(role)s, true)
 """
 _NAME = re.compile(r"^-- name: (\w+)", re.MULTILINE)
 
@@ -43,14 +39,14 @@ class Database:
     async def as_person(self, claims: Mapping[str, Any]) -> AsyncIterator[Connection]:
         """A transaction as the person of these verified claims; the only way to run a person's query."""
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_BECOME_PERSON, (json.dumps(dict(claims)),))
+            await conn.execute(_BEGIN, {"claims": json.dumps(dict(claims)), "role": "cgm_request"})
             yield conn
 
     @asynccontextmanager
     async def as_worker(self) -> AsyncIterator[Connection]:
         """A transaction as ``cgm_worker``; never called under api/."""
         async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute(_BECOME_WORKER)
+            await conn.execute(_BEGIN, {"claims": "", "role": "cgm_worker"})
             yield conn
 
 
@@ -65,7 +61,6 @@ async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIt
 
     Raises SettingsError where the DSN cannot be read, and the driver's OperationalError where nobody answers.
     """
-    parts_of(dsn, "DATABASE_URL")
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         dsn,
         min_size=1,
@@ -76,6 +71,7 @@ async def open_database(dsn: str, vault: Vault, *, largest: int = 10) -> AsyncIt
             "prepare_threshold": None,
             "row_factory": dict_row,
             "application_name": "evercgm",
+            **notices_silence(dsn, "DATABASE_URL"),
         },
     )
     await pool.open(wait=True, timeout=20)

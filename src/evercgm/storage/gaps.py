@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from evercgm.core.caller import Caller
-from evercgm.core.connection import CADENCE
+from evercgm.core.connection import BY_FILE, CADENCE
 from evercgm.core.gaps import HOLE, OVERDUE, Edge, Evidence, Hole, SetAside, Source, Trouble
 from evercgm.core.reading import UNREAD
 from evercgm.storage.database import Connection, Database, Row, load_queries
@@ -81,6 +81,7 @@ def _source(row: Row, facts: Facts) -> Source:
         next_sync_at=row["next_sync_at"],
         history_done=row["history_done"],
         history_start=row["history_start"],
+        by_file=row["region"] == BY_FILE,
     )
 
 

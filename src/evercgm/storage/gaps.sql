@@ -130,6 +130,7 @@ from (
     from cgm_private.sync_runs k
     where k.connection_id = s.connection_id
       and k.outcome in ('succeeded', 'nothing_new')
+      and k.trigger <> 'import'
       and k.requested_at >= s.requested_at
   ) ok on true
   where s.person_id = %(person_id)s

@@ -36,7 +36,7 @@ async def look(db: Database, places: Iterable[Place]) -> Load | None:
     try:
         async with db.as_worker() as conn:
             due = await _one(conn, "due", {"most": MOST_DUE})
-            oldest = await _one(conn, "oldest_jobs", {"entrypoint": jobs.SYNC})
+            oldest = await _one(conn, "oldest_jobs", {"entrypoints": jobs.KINDS})
             books = {place: await budgets.read(conn, place) for place in places}
     except psycopg.Error as failure:
         log.warning("gauges_unknown", error=type(failure).__name__)

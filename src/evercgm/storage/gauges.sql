@@ -1,6 +1,6 @@
 -- name: due
--- Connections whose time has come, and how long the first of them has waited. Reads the index of what is due, no
--- further than it counts.
+-- Connections whose time has come, and how long the first of them has waited; what waits for the end of a pause is no
+-- backlog. Reads the index of what is due, no further than it counts.
 select count(*) as connections,
        coalesce(extract(epoch from now() - min(d.next_sync_at)), 0)::float8 as waiting_s
 from (
@@ -9,6 +9,10 @@ from (
   join public.cgm_connections c on c.id = s.connection_id
   where s.next_sync_at <= now()
     and c.status in ('connected', 'error')
+    and not exists (
+      select from cgm_private.provider_pauses p
+      where p.provider = c.provider::text and p.region = s.region and p.until > now() and not p.over
+    )
   order by s.next_sync_at
   limit %(most)s
 ) d
@@ -16,13 +20,17 @@ from (
 -- name: oldest_jobs
 -- For how long the oldest job that may be taken waits, and the oldest that was taken runs; 0 where there is none.
 select coalesce(extract(epoch from now() - (
-         select j.execute_after
-         from cgm_jobs.pgqueuer j
-         where j.status = 'queued'
-           and j.entrypoint = %(entrypoint)s
-           and j.execute_after <= now()
-         order by j.execute_after
-         limit 1
+         select min(oldest.execute_after)
+         from unnest(%(entrypoints)s::text[]) as kind
+         cross join lateral (
+           select j.execute_after
+           from cgm_jobs.pgqueuer j
+           where j.status = 'queued'
+             and j.entrypoint = kind
+             and j.execute_after <= now()
+           order by j.execute_after
+           limit 1
+         ) oldest
        )), 0)::float8 as waiting_s,
        coalesce(extract(epoch from now() - (
          select min(j.created) from cgm_jobs.pgqueuer j where j.status = 'picked'

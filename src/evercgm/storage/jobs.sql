@@ -3,7 +3,7 @@
 -- name: hurry
 -- those that wait behind all that is due wait there no longer
 update cgm_jobs.pgqueuer j
-set priority = %(priority)s
+set priority = %(priority)s, entrypoint = %(entrypoint)s
 where j.dedupe_key = any(%(keys)s::text[])
   and j.status = 'queued'
   and j.priority < %(priority)s
@@ -14,7 +14,7 @@ where j.dedupe_key = any(%(keys)s::text[])
 select (
   select true
   from cgm_jobs.pgqueuer j
-  where j.entrypoint = %(entrypoint)s
+  where j.entrypoint = any(%(entrypoints)s::text[])
     and j.status = 'queued'
     and j.execute_after <= now()
   order by j.execute_after
@@ -30,3 +30,11 @@ where j.payload = any(%(payloads)s::bytea[]) or j.dedupe_key = any(%(keys)s::tex
 -- name: forget_syncs
 delete from cgm_jobs.pgqueuer j
 where j.payload = any(%(payloads)s::bytea[]) or j.dedupe_key = any(%(keys)s::text[])
+
+-- name: held
+-- Whether a job is still with the worker that took it; it stays so until the transaction ends.
+select j.id
+from cgm_jobs.pgqueuer j
+where j.id = %(id)s
+  and j.queue_manager_id = %(manager)s
+for update

@@ -8,26 +8,45 @@ from typing import Any
 
 import msgspec
 
-from evercgm.core.reading import UNREAD, Batch, Reading, ids_in
+from evercgm.core.nearness import FILE_STREAMS, USUAL, WIDEST, nearness_of
+from evercgm.core.reading import BELOW_RANGE_MG_DL, EPOCH, UNREAD, Batch, Reading, ids_in
 from evercgm.core.sync import Window
 from evercgm.storage.database import Connection, load_queries
 
 QUERIES = load_queries("readings.sql")
-SAME_MOMENT = timedelta(seconds=30)
+SAME_MOMENT = timedelta(seconds=USUAL.seconds)
 # A record that cannot be read is asked for so often before it counts as never readable.
 ENOUGH_TRIES = 5
 # Ends of a window are asked for in whole seconds: so near to them nothing counts as absent.
 EDGE = timedelta(seconds=1)
 _IN_ORDER = attrgetter("measured_at", "record_key")
+_FILES = {
+    "files": list(FILE_STREAMS),
+    "files_seconds": [near.seconds for near in FILE_STREAMS.values()],
+    "files_mg_dl": [near.mg_dl for near in FILE_STREAMS.values()],
+    "widest_s": WIDEST.seconds,
+    "widest_mg_dl": WIDEST.mg_dl,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose readings these are, and by which way they came: ``stream`` is provider/route/account."""
+    """Whose readings these are, and by which way they came: ``stream`` is provider/route/account.
+
+    ``connection_id`` None: they came in a file, and the person has no connection there.
+
+    Ways to the same readings have ranks, told by how their streams begin: what comes by this one takes the place of
+    what came by a ``lesser`` one within ``slot``, and gives way to a ``greater`` one. ``shares``: several of its own
+    records within ``slot`` are one reading. Files are lesser than all clouds.
+    """
 
     person_id: str
-    connection_id: str
+    connection_id: str | None
     stream: str
+    lesser: tuple[str, ...] = ()
+    greater: tuple[str, ...] = ()
+    slot: timedelta = SAME_MOMENT
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +64,31 @@ class Saved:
     newest: datetime | None = None
 
 
+def add(before: Saved, saved: Saved) -> Saved:
+    """The counts of both; what is doubtful of the later one, the newest of all."""
+    return Saved(
+        fetched=before.fetched + saved.fetched,
+        inserted=before.inserted + saved.inserted,
+        updated=before.updated + saved.updated,
+        rejected=before.rejected + saved.rejected,
+        doubtful=saved.doubtful,
+        newest=max((at for at in (before.newest, saved.newest) if at is not None), default=None),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Matches:
-    """By place in the batch: the stored reading's id; whose record key was known; where nothing is to be written."""
+    """By place in the batch: the stored reading's id; where nothing is to be written.
+
+    ``leads``: where the reading was made by a lesser way, whose value gives way to this one. ``by_files``,
+    ``by_clouds``: of which of the others files, and clouds, tell under another key, too.
+    """
 
     ids: dict[int, str]
-    known: set[int]
     settled: set[int]
+    leads: set[int]
+    by_files: set[int]
+    by_clouds: set[int]
 
 
 class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
@@ -90,7 +127,7 @@ async def save(conn: Connection, owner: Owner, batch: Batch, window: Window | No
         _complete(sent[n], readings[n], ids[n], n in new)
     inserted = await _store(conn, owner, [sent[n] for n in open_places])
     await _relink(conn, owner, [ids[n] for n in open_places if n in found.ids])
-    updated = await _correct(conn, owner, readings, ids, [n for n in open_places if n in found.known])
+    updated = await _correct(conn, owner, readings, ids, _to_correct(owner, readings, ids, open_places, found))
     return Saved(
         fetched=len(batch.readings) + len(batch.rejected),
         inserted=inserted,
@@ -142,15 +179,37 @@ def _absences(batch: Batch, window: Window | None) -> dict[str, Any]:
 
 
 async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: dict[str, Any]) -> _Matches:
-    records = msgspec.json.encode(sent).decode()
-    cursor = await conn.execute(
-        QUERIES["match"], {"person_id": owner.person_id, "stream": owner.stream, "records": records, **absences}
-    )
-    rows = await cursor.fetchall()
+    near = nearness_of(owner.stream)
+    values = {
+        "person_id": owner.person_id,
+        "connection_id": owner.connection_id,
+        "stream": owner.stream,
+        "of_file": owner.stream in FILE_STREAMS,
+        "near_s": near.seconds,
+        "near_mg_dl": near.mg_dl,
+        "records": msgspec.json.encode(sent).decode(),
+        "lesser": list(owner.lesser),
+        "greater": list(owner.greater),
+        "slot": owner.slot,
+        "shares": owner.shares,
+        **_FILES,
+        **absences,
+    }
+    rows = await (await conn.execute(QUERIES["match"], values)).fetchall()
     return _Matches(
         {row["n"]: row["reading_id"] for row in rows},
-        {row["n"] for row in rows if row["known"]},
         {row["n"] for row in rows if row["settled"]},
+        {row["n"] for row in rows if row["first"] and _made_by_lesser(owner, row["reading_id"], row["makers"] or [])},
+        {row["n"] for row in rows if row["by_files"]},
+        {row["n"] for row in rows if row["by_clouds"]},
+    )
+
+
+def _made_by_lesser(owner: Owner, reading_id: str, makers: Sequence[Sequence[str]]) -> bool:
+    """Whether one of these lesser records, each a stream and a key, made the reading's id; its time may have moved."""
+    return any(
+        ids_in(owner.person_id, stream)(Reading(key, EPOCH, BELOW_RANGE_MG_DL))[14:] == reading_id[14:]
+        for stream, key in makers
     )
 
 
@@ -159,11 +218,12 @@ def _assign_ids(owner: Owner, readings: list[Reading], matched: dict[int, str]) 
     make_id = ids_in(owner.person_id, owner.stream)
     ids: list[str] = []
     new: set[int] = set()
+    near = timedelta(seconds=nearness_of(owner.stream).seconds)
     by_tick: dict[tuple[bytes, int], str] = {}
     by_value: dict[int, int] = {}
     for n, reading in enumerate(readings):
         tick = _tick(reading)
-        found = matched.get(n) or (by_tick.get(tick) if tick else None) or _near_twin(readings, ids, n, by_value)
+        found = matched.get(n) or (by_tick.get(tick) if tick else None) or _near_twin(readings, ids, n, by_value, near)
         if found is None:
             new.add(n)
             found = make_id(reading)
@@ -180,10 +240,12 @@ def _tick(reading: Reading) -> tuple[bytes, int] | None:
     return reading.transmitter_hash, reading.transmitter_ticks
 
 
-def _near_twin(readings: list[Reading], ids: list[str], n: int, by_value: dict[int, int]) -> str | None:
-    """The id of an equal value at most 30 s earlier in the same batch (readings are oldest first)."""
+def _near_twin(
+    readings: list[Reading], ids: list[str], n: int, by_value: dict[int, int], near: timedelta
+) -> str | None:
+    """The id of an equal value ``near`` before it in the same batch (readings are oldest first)."""
     earlier = by_value.get(readings[n].glucose_mg_dl)
-    if earlier is None or readings[n].measured_at - readings[earlier].measured_at > SAME_MOMENT:
+    if earlier is None or readings[n].measured_at - readings[earlier].measured_at > near:
         return None
     return ids[earlier]
 
@@ -203,24 +265,52 @@ async def _store(conn: Connection, owner: Owner, sent: list[_Sent]) -> int:
 
 
 async def _relink(conn: Connection, owner: Owner, ids: list[str]) -> None:
-    if ids:
+    if ids and owner.connection_id is not None:
         await conn.execute(
             QUERIES["relink_readings"],
             {"person_id": owner.person_id, "connection_id": owner.connection_id, "ids": ids},
         )
 
 
-async def _correct(conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], known: list[int]) -> int:
-    # Only the record that made a reading's id may correct it: copies with another value would flip it for ever.
+def _to_correct(
+    owner: Owner, readings: list[Reading], ids: list[str], open_places: list[int], found: _Matches
+) -> dict[int, bool]:
+    """Places whose record may rewrite the reading that is stored; True: whatever is shown beside it.
+
+    The record that made a reading's id may: copies with another value would flip it for ever. Where a lesser way or a
+    file made it, the first of this way's. Another one may where none is shown beside it any more, but never what a
+    greater way says; and a file rewrites nothing that a cloud tells.
+    """
     make_id = ids_in(owner.person_id, owner.stream)
-    places = [n for n in known if ids[n][14:] == make_id(readings[n])[14:]]
+    of_file = owner.stream in FILE_STREAMS
+    places: dict[int, bool] = {}
+    for n in open_places:
+        if n not in found.ids:
+            continue
+        own = ids[n][14:] == make_id(readings[n])[14:]
+        if of_file:
+            if own and n not in found.by_clouds:
+                places[n] = True
+            continue
+        own = own or n in found.leads or (n in found.by_files and n not in found.by_clouds)
+        if own or not owner.greater:
+            places[n] = own
+    return places
+
+
+async def _correct(
+    conn: Connection, owner: Owner, readings: list[Reading], ids: list[str], places: dict[int, bool]
+) -> int:
     if not places:
         return 0
     cursor = await conn.execute(
         QUERIES["correct_readings"],
         {
             "person_id": owner.person_id,
+            "stream": owner.stream,
             "ids": [ids[n] for n in places],
+            "keys": [readings[n].record_key for n in places],
+            "own": list(places.values()),
             "vals": [float(readings[n].glucose_mg_dl) for n in places],
             "measured": [readings[n].measured_at for n in places],
         },

@@ -4,7 +4,11 @@ select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id
 
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
--- clock, (3) by an equal value within 30 s. Settled: what is stored says the same, so there is nothing to write.
+-- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal value
+-- as near as the two streams need it (core/nearness.py), (4) within the slot among what came by a lesser or a greater
+-- way. Settled: what is stored says the same, so there is nothing to write. Where something is: first, makers: of this
+-- way's records of the reading this one has the first key, and the lesser records that it has as well; whether files, and
+-- clouds, tell of the same reading, too.
 -- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
 -- fence, offset 0, has it found by its reading and not among all that the person has.)
 with incoming as materialized (
@@ -13,6 +17,9 @@ with incoming as materialized (
     n int, record_key text, measured_at timestamptz, value float8, trend text, trend_rate float8, flag text,
     transmitter text, ticks bigint
   )
+), files as materialized (
+  select f.stream, f.seconds, f.mg_dl
+  from unnest(%(files)s::text[], %(files_seconds)s::int[], %(files_mg_dl)s::int[]) as f (stream, seconds, mg_dl)
 ), gone as (
   select d.record_key
   from public.glucose_readings r
@@ -38,7 +45,7 @@ with incoming as materialized (
     and d.record_key = any(array(select g.record_key from gone g))
 ), found as materialized (
   select i.n,
-         known.reading_id is not null as known,
+         i.record_key,
          known.settled,
          coalesce(
            known.reading_id,
@@ -51,13 +58,61 @@ with incoming as materialized (
              limit 1
            ),
            (
+             select d.reading_id
+             from cgm_private.reading_details d
+             join public.glucose_readings r on r.id = d.reading_id
+             where d.person_id = %(person_id)s
+               and d.transmitter_ticks = i.ticks
+               and d.stream <> %(stream)s
+               and (%(of_file)s or d.stream in (select f.stream from files f))
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '1 day'
+                                     and (i.measured_at at time zone 'UTC') + interval '1 day'
+               and abs(r.value - i.value) <= %(widest_mg_dl)s
+             limit 1
+           ),
+           (
              select r.id
              from public.glucose_readings r
+             cross join lateral (
+               select abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC'))) as seconds,
+                      abs(r.value - i.value) as mg_dl
+             ) apart
              where r.person_id = %(person_id)s
                and r.source = 'cgm'
-               and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '30 seconds'
-                                     and (i.measured_at at time zone 'UTC') + interval '30 seconds'
-               and r.value = i.value
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - %(widest_s)s * interval '1 second'
+                                     and (i.measured_at at time zone 'UTC') + %(widest_s)s * interval '1 second'
+               and r.value between i.value - %(widest_mg_dl)s and i.value + %(widest_mg_dl)s
+               and (
+                 (apart.seconds <= %(near_s)s and apart.mg_dl <= %(near_mg_dl)s)
+                 or exists (
+                   select
+                   from cgm_private.reading_details d
+                   join files f on f.stream = d.stream
+                   where d.reading_id = r.id
+                     and apart.seconds <= greatest(f.seconds, %(near_s)s)
+                     and apart.mg_dl <= greatest(f.mg_dl, %(near_mg_dl)s)
+                 )
+               )
+             order by apart.seconds
+             limit 1
+           ),
+           (
+             select r.id
+             from public.glucose_readings r
+             where cardinality(%(lesser)s::text[]) + cardinality(%(greater)s::text[]) > 0
+               and r.person_id = %(person_id)s
+               and r.source = 'cgm'
+               and r."timestamp" between (i.measured_at at time zone 'UTC') - %(slot)s::interval
+                                     and (i.measured_at at time zone 'UTC') + %(slot)s::interval
+               and exists (
+                 select from cgm_private.reading_details d
+                 where d.reading_id = r.id
+                   and (d.stream ^@ any(%(lesser)s::text[]) or d.stream ^@ any(%(greater)s::text[]))
+               )
+               and (%(shares)s::boolean or not exists (
+                 select from cgm_private.reading_details d
+                 where d.reading_id = r.id and d.stream = %(stream)s
+               ))
              order by abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC')))
              limit 1
            )
@@ -66,8 +121,9 @@ with incoming as materialized (
   left join lateral (
     select d.reading_id,
            d.absent_since is null
-             and (d.trend, d.trend_rate, d.flag) is not distinct from (i.trend, i.trend_rate, i.flag)
-             and r.cgm_connection_id is not null
+             and (d.trend, d.trend_rate, d.flag)
+                 is not distinct from (coalesce(i.trend, d.trend), coalesce(i.trend_rate, d.trend_rate), i.flag)
+             and (r.cgm_connection_id is not null or %(connection_id)s::text is null)
              and r.value = i.value
              and r."timestamp" = (i.measured_at at time zone 'UTC')::timestamp(3) as settled
     from cgm_private.reading_details d
@@ -76,9 +132,21 @@ with incoming as materialized (
     limit 1
   ) known on true
 )
-select n, reading_id, known, settled
-from found
-where reading_id is not null
+select f.n, f.reading_id, coalesce(f.settled, false) as settled, beside.first, beside.makers, beside.by_files,
+       beside.by_clouds
+from found f
+cross join lateral (
+  select bool_and(d.record_key >= f.record_key) filter (where d.stream = %(stream)s) is not false as first,
+         json_agg(json_build_array(d.stream, d.record_key))
+           filter (where d.stream ^@ any(%(lesser)s::text[])) as makers,
+         coalesce(bool_or(d.stream = any(%(files)s::text[])) filter (where o.other), false) as by_files,
+         coalesce(bool_or(d.stream <> all(%(files)s::text[])) filter (where o.other), false) as by_clouds
+  from cgm_private.reading_details d
+  cross join lateral (select (d.stream, d.record_key) <> (%(stream)s, f.record_key) as other) o
+  where f.settled is not true
+    and d.reading_id = f.reading_id
+) beside
+where f.reading_id is not null
 
 -- name: store
 -- What matched nothing becomes a reading: an id that is there already is the same one, so a replay is harmless. What
@@ -105,22 +173,43 @@ with incoming as materialized (
          decode(i.transmitter, 'base64'), i.ticks
   from incoming i
   on conflict (person_id, stream, record_key) do update
-  set trend = excluded.trend, trend_rate = excluded.trend_rate, flag = excluded.flag, absent_since = null
+  -- Some vendors tell the trend of the newest one alone: it does not go when a newer one has come.
+  set trend = coalesce(excluded.trend, reading_details.trend),
+      trend_rate = coalesce(excluded.trend_rate, reading_details.trend_rate),
+      flag = excluded.flag,
+      absent_since = null
   where (reading_details.trend, reading_details.trend_rate, reading_details.flag)
-        is distinct from (excluded.trend, excluded.trend_rate, excluded.flag)
+        is distinct from (
+          coalesce(excluded.trend, reading_details.trend),
+          coalesce(excluded.trend_rate, reading_details.trend_rate),
+          excluded.flag
+        )
      or reading_details.absent_since is not null
 )
 select count(*) as inserted from added
 
 -- name: correct_readings
--- A vendor's later value or time of a record of ours; rows that the host app made are never rewritten.
+-- A vendor's later value or time of a record of ours; rows that the host app made are never rewritten. "Own": the record
+-- that made the reading's id. Another one may correct it only where none is shown beside it any more: copies with
+-- another value would flip it for ever.
 update public.glucose_readings r
 set value = i.val, "timestamp" = i.measured_at at time zone 'UTC'
-from unnest(%(ids)s::text[], %(vals)s::float8[], %(measured)s::timestamptz[]) as i (id, val, measured_at)
+from unnest(
+  %(ids)s::text[], %(keys)s::text[], %(own)s::boolean[], %(vals)s::float8[], %(measured)s::timestamptz[]
+) as i (id, record_key, own, val, measured_at)
 where r.id = i.id
   and case when r.person_id = %(person_id)s then
         (r.value, r."timestamp") is distinct from (i.val, (i.measured_at at time zone 'UTC')::timestamp(3)) end
   and substr(r.id, 15, 1) = '8'
+  and (
+    i.own
+    or not exists (
+      select from cgm_private.reading_details d
+      where d.reading_id = r.id
+        and (d.stream, d.record_key) <> (%(stream)s, i.record_key)
+        and d.absent_since is null
+    )
+  )
 
 -- name: relink_readings
 -- After a reconnect the same readings belong to the connection again. (The case, here and above, has them found by their

@@ -1,7 +1,7 @@
 """The history of syncs: one open run per connection, resumed by its job, finished once."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -9,7 +9,7 @@ from evercgm.storage.database import Connection, Row, load_queries
 from evercgm.storage.readings import Saved
 
 QUERIES = load_queries("runs.sql")
-Trigger = Literal["person", "schedule", "connect", "command"]
+Trigger = Literal["person", "schedule", "connect", "command", "import"]
 Outcome = Literal["succeeded", "nothing_new", "failed", "cancelled"]
 
 
@@ -17,7 +17,8 @@ Outcome = Literal["succeeded", "nothing_new", "failed", "cancelled"]
 class Run:
     """A run that is queued or running; the window, if somebody asked for one, is aware UTC.
 
-    ``job_id`` is None where a command runs it; ``fresh``: it started less than ten minutes ago.
+    ``job_id`` is None where a command runs it; ``fresh``: it started less than ten minutes ago. ``starts``: how often
+    it was started when we saw it; once somebody has started it anew, it is theirs and we can neither count nor finish.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Run:
     window_from: datetime | None
     window_to: datetime | None
     job_id: int | None
+    starts: int
     fresh: bool
 
 
@@ -74,29 +76,34 @@ async def seconds_since_asked(conn: Connection, connection_id: str) -> float | N
     return None if row is None else row["seconds"]
 
 
-async def start(conn: Connection, run: Run, job_id: int | None) -> int:
-    """Mark it running; returns how often it was started, 0 where it has ended meanwhile."""
+async def start(conn: Connection, run: Run, job_id: int | None) -> Run | None:
+    """Mark it running, from now on by us; None where it has ended meanwhile."""
     row = await (await conn.execute(QUERIES["start_run"], {"id": run.id, "job_id": job_id})).fetchone()
-    return int(row["starts"]) if row else 0
+    return replace(run, state="running", starts=row["starts"]) if row else None
 
 
-async def count(conn: Connection, run: Run, saved: Saved) -> None:
-    """Add a batch's counts to the run."""
-    await conn.execute(
-        QUERIES["count_batch"],
-        {
-            "id": run.id,
-            "fetched": saved.fetched,
-            "inserted": saved.inserted,
-            "updated": saved.updated,
-            "rejected": saved.rejected,
-        },
-    )
+async def count(conn: Connection, run: Run, saved: Saved) -> bool:
+    """Add a batch's counts to the run; False where it is not ours any more."""
+    values = {
+        "id": run.id,
+        "starts": run.starts,
+        "fetched": saved.fetched,
+        "inserted": saved.inserted,
+        "updated": saved.updated,
+        "rejected": saved.rejected,
+    }
+    return await (await conn.execute(QUERIES["count_batch"], values)).fetchone() is not None
 
 
 async def finish(conn: Connection, run: Run, outcome: Outcome, reason: str | None = None) -> Row | None:
-    """End the run; its row with the final counts, None where it had ended."""
-    values = {"id": run.id, "outcome": outcome, "reason": reason, "connection_id": run.connection_id}
+    """End the run; its row with the final counts, None where it had ended or is not ours any more."""
+    values = {
+        "id": run.id,
+        "starts": run.starts,
+        "outcome": outcome,
+        "reason": reason,
+        "connection_id": run.connection_id,
+    }
     row = await (await conn.execute(QUERIES["finish_run"], values)).fetchone()
     if row is not None and row["outcome"] == "nothing_new" and row["trigger"] == "schedule":
         await conn.execute(QUERIES["forget_quiet_runs"], values)

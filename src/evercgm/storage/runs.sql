@@ -1,6 +1,6 @@
 -- name: open_run
 -- The run that is queued or running for a connection, if any.
-select id, connection_id, trigger, state, window_from, window_to, job_id,
+select id, connection_id, trigger, state, window_from, window_to, job_id, starts,
        coalesce(started_at > now() - interval '10 minutes', false) as fresh
 from cgm_private.sync_runs
 where connection_id = %(connection_id)s
@@ -18,11 +18,16 @@ where connection_id = %(connection_id)s
 insert into cgm_private.sync_runs (id, connection_id, person_id, trigger, state, window_from, window_to)
 values (%(id)s, %(connection_id)s, %(person_id)s, %(trigger)s, 'queued', %(window_from)s, %(window_to)s)
 on conflict do nothing
-returning id, connection_id, trigger, state, window_from, window_to, job_id, false as fresh
+returning id, connection_id, trigger, state, window_from, window_to, job_id, starts, false as fresh
 
 -- name: start_run
+<<<<<<< HEAD
 -- A redelivered job resumes the same row and counts its starts there. due_at: when a scheduled one should have begun.
 -- (Distinct from, here and below, has it found by its id, and not by the index of everybody's open runs.)
+=======
+-- A redelivered job resumes the same row and counts its starts there: who started it last carries it out, and what
+-- another one still does for it is refused (count_batch, finish_run). due_at: when a scheduled one should have begun.
+>>>>>>> main
 update cgm_private.sync_runs
 set state = 'running',
     job_id = coalesce(%(job_id)s::bigint, job_id),
@@ -36,18 +41,23 @@ where id = %(id)s
 returning starts
 
 -- name: count_batch
--- Progress of a running sync, in the transaction that stored the batch.
+-- Progress of a running sync, in the transaction that stored the batch. No row: the run is not ours any more.
 update cgm_private.sync_runs
 set fetched = fetched + %(fetched)s,
     inserted = inserted + %(inserted)s,
     updated = updated + %(updated)s,
     rejected = rejected + %(rejected)s
 where id = %(id)s
+  and starts = %(starts)s
+  and state = 'running'
+returning id
 
 -- name: finish_run
+-- No row: it has ended, or is not ours any more.
 update cgm_private.sync_runs
 set state = 'done', outcome = %(outcome)s, reason = %(reason)s, finished_at = now()
 where id = %(id)s
+  and starts = %(starts)s
   and state is distinct from 'done'
 returning outcome, trigger, fetched, inserted, updated, rejected
 

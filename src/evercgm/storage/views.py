@@ -13,7 +13,9 @@ from psycopg.rows import args_row
 
 from evercgm.core.caller import Caller
 from evercgm.core.errors import BadInput, NotYours
-from evercgm.storage.database import Connection, Database, Row, load_queries
+from evercgm.storage import routes
+from evercgm.storage.database import Connection, Database, Row, become_worker, load_queries
+from evercgm.storage.routes import RouteView
 
 QUERIES = load_queries("views.sql")
 Values = Mapping[str, Any]
@@ -49,6 +51,7 @@ class ConnectionView:
     next_sync_at: datetime | None
     newest_reading_at: datetime | None
     now: datetime
+    routes: tuple[RouteView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,9 @@ async def connections(db: Database, caller: Caller, person_id: str | None) -> li
         if person_id is not None:
             await _require_person(conn, person_id)
         rows = await _rows(conn, "connections", {"person_id": person_id, "connection_id": None})
-    return [_connection(row) for row in rows]
+        await become_worker(conn)
+        ways = await routes.told(conn, [row["id"] for row in rows])
+    return [_connection(row, ways) for row in rows]
 
 
 async def connection(db: Database, caller: Caller, connection_id: str) -> tuple[ConnectionView, Totals]:
@@ -171,7 +176,9 @@ async def connection(db: Database, caller: Caller, connection_id: str) -> tuple[
         if not rows:
             raise NotYours("connection", connection_id)
         totals = await _rows(conn, "reading_totals", {"connection_id": connection_id})
-    return _connection(rows[0]), Totals(**totals[0])
+        await become_worker(conn)
+        ways = await routes.told(conn, [connection_id])
+    return _connection(rows[0], ways), Totals(**totals[0])
 
 
 async def readings(
@@ -260,8 +267,8 @@ async def choose_person(conn: Connection, person_id: str | None) -> str:
     return str(rows[0]["id"])
 
 
-def _connection(row: Row) -> ConnectionView:
-    facts = dict(row)
+def _connection(row: Row, ways: Mapping[str, tuple[RouteView, ...]]) -> ConnectionView:
+    facts = {**row, "routes": ways.get(row["id"], ())}
     if not facts.pop("adopted"):
         facts["reason"] = "not_adopted"
     elif facts["reason"] is None and facts["status"] == "disconnected":

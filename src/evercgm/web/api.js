@@ -4,11 +4,12 @@ import * as clock from './clock.js';
 
 const BASE = '/api/metabolic/cgm';
 const PATIENCE_MS = 20_000;
+const PATIENCE_OF_FILES_MS = 10 * 60_000;
 const PAGE_OF_READINGS = 1000;
 const PAGES_AT_MOST = 40;
 const PAGE_OF_EVENTS = 20;
 
-/** An answer that says no. `detail` is a sentence for people; `retryAfter` is in seconds or null. */
+/** An answer that says no. `detail` is a sentence for people; `retryAfter` in seconds or null; `more`, all of it. */
 export class Problem extends Error {
   constructor(status, body, retryAfter) {
     super(body.detail || body.title || `The service answered ${status}.`);
@@ -17,6 +18,8 @@ export class Problem extends Error {
     this.code = body.code || '';
     this.detail = this.message;
     this.requestId = body.request_id || '';
+    this.more = body;
+    this.fields = Array.isArray(body.errors) ? body.errors : [];
     this.retryAfter = retryAfter;
   }
 }
@@ -73,11 +76,43 @@ export const erasePerson = (id, allReadings) =>
   call('DELETE', `${BASE}/persons/${encodeURIComponent(id)}/data?${query({ all_readings: allReadings })}`);
 export const startLogin = (provider, personId, region) =>
   call('POST', `${BASE}/${encodeURIComponent(provider)}/oauth`, { person_id: personId, region });
+const LOGINS = { libre: '/libre/login', dexcom_share: '/dexcom/share/login' };
+export const signInByPassword = (route, fields) => call('POST', BASE + LOGINS[route], fields);
+export const signInByPaste = (route, fields) => call('POST', `${BASE}/${encodeURIComponent(route)}/callback`, fields);
+export const confirmSignIn = (attempt, who) => call('POST', `${BASE}/connections/confirm`, who ? { attempt, who } : { attempt });
+export const removeRoute = (id, route) =>
+  call('DELETE', `${BASE}/connections/${encodeURIComponent(id)}/routes/${encodeURIComponent(route)}`);
 export const confirmAccount = (attempt) => call('POST', `${BASE}/dexcom/confirm`, { attempt });
 export const syncNow = async (connectionId) =>
   (await call('POST', `${BASE}/sync`, { connection_id: connectionId })).runs;
 export const syncs = async (connectionId) =>
   (await call('GET', `${BASE}/syncs?${query({ connection_id: connectionId })}`)).syncs;
+
+/**
+ * Sends an exported file with what the person says beside it. `progress(share)` is told how much of it is sent, 0 to 1.
+ * By XMLHttpRequest, since fetch does not tell; a large file may take minutes. An aborted `signal` rejects.
+ */
+export function importFile(personId, file, answers, progress, signal) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries({ ...answers, person_id: personId })) body.set(name, value);
+  body.set('file', file);
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const gone = () => reject(new Unreachable('the import was not answered'));
+    request.open('POST', `${BASE}/imports`);
+    request.responseType = 'json';
+    request.timeout = PATIENCE_OF_FILES_MS;
+    request.upload.addEventListener('progress', (event) => { if (event.lengthComputable) progress(Math.min(event.loaded / event.total, 0.999)); });
+    request.upload.addEventListener('load', () => progress(1));
+    for (const end of ['error', 'timeout', 'abort']) request.addEventListener(end, gone);
+    request.addEventListener('load', () => {
+      if (request.status === 201 && request.response) resolve(request.response);
+      else reject(new Problem(request.status, request.response ?? {}, Number.parseInt(request.getResponseHeader('Retry-After') ?? '', 10) || null));
+    });
+    signal.addEventListener('abort', () => request.abort());
+    request.send(body);
+  });
+}
 
 /** Who did what with a person's data, newest first: `{events, next}`; `next` leads on to older ones, or is null. */
 export const audit = (personId) => call('GET', `${BASE}/audit?${query({ person_id: personId, limit: PAGE_OF_EVENTS })}`);
@@ -87,15 +122,17 @@ export const auditAfter = (next) => call('GET', ownAddress(next));
 export const eventsAddress = (personId) => `${BASE}/events?${query({ person_id: personId })}`;
 
 /**
- * A way in as the page needs it: `{id, name, regions: [{id, name, delayMinutes}], delays}`. `regions` are only those
- * that are set up; `delays` has the usual delay in minutes of every region, since an old connection may be in another.
+ * A way in as the page needs it: `{id, provider, name, regions: [{id, name, delayMinutes}], delays, connect, beside,
+ * terms, official, stored}`. `regions` are only those that are set up; `delays` has the usual delay in minutes of every
+ * region, since an old connection may be in another. The rest is as the service tells it.
  */
 function offer(way) {
   const regions = way.regions
     .filter((region) => region.configured)
     .map((region) => ({ id: region.region, name: region.title, delayMinutes: region.delay_s / 60 }));
   const delays = Object.fromEntries(way.regions.map((region) => [region.region, region.delay_s / 60]));
-  return { id: way.route, name: way.title, regions, delays };
+  const { connect, beside, terms, official, stored } = way;
+  return { id: way.route, provider: way.provider, name: way.title, regions, delays, connect, beside, terms, official, stored };
 }
 
 /** The newest reading of a person before an instant (Date), or null. */

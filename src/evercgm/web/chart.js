@@ -307,7 +307,8 @@ function wholeLabel(u, at, label) {
   u.ctx.font = FONT;
   const half = u.ctx.measureText(label).width / 2;
   u.ctx.restore();
-  return u.bbox.left / devicePixelRatio + u.valToPos(at, 'x') + half > u.width ? '' : label;
+  // Drawn at a whole pixel: up to half a one further right than computed.
+  return u.bbox.left / devicePixelRatio + u.valToPos(at, 'x') + half + 1 > u.width ? '' : label;
 }
 
 function readColours() {

@@ -2,29 +2,28 @@
 // so that focus and open histories survive a refresh; the focus of a card that goes is the heading's.
 
 import * as api from './api.js';
+import { byId, fromTemplate, keepOnly, part, say } from './cards.js';
 import { isBusy, keepFocus, setBusy } from './focus.js';
+import { goToVendor, makeConnectCards } from './connect.js';
+import { fillRoutes } from './routes.js';
+import { makeSignIn } from './sign_in.js';
 import * as words from './words.js';
 
 const RUNS_SHOWN = 8;
-const BY_CONSENT_PAGE = new Set(['dexcom']);
-const byId = (id) => document.getElementById(id);
-const part = (card, name) => card.querySelector(`[data-part="${name}"]`);
-
-function fromTemplate(id) {
-  return byId(id).content.firstElementChild.cloneNode(true);
-}
-
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
+const NEEDS_SIGN_IN = [
+  'not_adopted', 'reconnect_needed', 'no_tokens', 'wrong_password', 'password_needed', 'accept_terms', 'verify_email',
+  'two_factor', 'vendor_step', 'nobody_followed', 'unfollowed',
+];
 
 /**
  * Makes the list of cards. `host` gives `providers()` (the last answer), `refresh()` (now), `notice(kind,
  * text)` and `failed(error)`, which turns an error into a sentence.
  */
-export function makeConnections(host) {
+export function makeConnections(given) {
+  const signIn = makeSignIn(given);
+  const host = { ...given, signIn };
   const cards = new Map();
-  const connectCards = new Map();
+  const connectCards = makeConnectCards(host);
   const dialog = makeDialog(host);
 
   function show(connections, syncsById, personId, now) {
@@ -37,40 +36,18 @@ export function makeConnections(host) {
       }
       card.fill(connection, syncsById.get(connection.id) ?? [], now);
     }
-    showConnect(connections, personId);
-  }
-
-  function showConnect(connections, personId) {
-    const taken = new Set(connections.map((connection) => connection.provider));
-    const offered = host.providers().filter(
-      (provider) => BY_CONSENT_PAGE.has(provider.id) && !taken.has(provider.id),
-    );
-    keepOnly(connectCards, new Set(offered.map((provider) => `${personId}/${provider.id}`)));
-    for (const provider of offered) {
-      const key = `${personId}/${provider.id}`;
-      if (connectCards.has(key)) continue;
-      const card = makeConnectCard(provider, personId, host);
-      connectCards.set(key, card);
-      byId('connect').append(card.element);
-    }
+    connectCards.show(connections, personId);
   }
 
   /** Takes all cards away, and a question that is open. */
   function forget() {
     dialog.close();
+    signIn.close();
     keepOnly(cards, new Set());
-    keepOnly(connectCards, new Set());
+    connectCards.forget();
   }
 
   return { show, forget };
-}
-
-function keepOnly(cards, wanted) {
-  for (const [key, card] of cards) {
-    if (wanted.has(key)) continue;
-    keepFocus(byId('connections-title'), () => card.element.remove());
-    cards.delete(key);
-  }
 }
 
 function makeCard(first, host, dialog) {
@@ -107,8 +84,11 @@ function makeCard(first, host, dialog) {
   rest.addEventListener('click', () => toggleRest(rest, connection, name(), host, hint));
 
   part(element, 'disconnect').addEventListener('click', () => dialog.ask(connection, name()));
-  part(element, 'reconnect').addEventListener('click', (event) =>
-    goToVendor(event.currentTarget, connection.provider, connection.person_id, connection.region, host, hint));
+  part(element, 'reconnect').addEventListener('click', (event) => {
+    const way = wayOf(host.providers(), connection);
+    if (way?.connect !== 'consent') host.signIn.ask(way, connection.person_id, connection.region);
+    else goToVendor(event.currentTarget, connection.provider, connection.person_id, connection.region, host, hint);
+  });
 
   function fill(next, runs, now) {
     connection = next;
@@ -116,7 +96,8 @@ function makeCard(first, host, dialog) {
     const status = part(element, 'status');
     say(status, words.status(connection.status));
     status.dataset.status = connection.status;
-    const late = lateWords(connection, now);
+    const byFile = words.isByFile(connection);
+    const late = byFile ? '' : lateWords(connection, now);
     const said = words.statusMessage(connection);
     // A consent that ends in some weeks must not hide for weeks that nothing comes today.
     const message = connection.reason === 'consent_ends_soon' ? `${late} ${said}`.trim() : said || late;
@@ -125,9 +106,13 @@ function makeCard(first, host, dialog) {
     fillFacts(connection, now);
     const mendable = needsSignIn(connection);
     const renewable = mendable || connection.reason === 'consent_ends_soon';
-    part(element, 'reconnect').hidden = !(renewable && BY_CONSENT_PAGE.has(connection.provider));
-    part(element, 'sync').hidden = mendable || connection.status === 'disconnected';
+    const way = wayOf(host.providers(), connection);
+    part(element, 'reconnect').hidden = !(renewable && way?.regions.length);
+    // Where only files come there is nothing to fetch, nor to pause.
+    part(element, 'sync').hidden = mendable || byFile || connection.status === 'disconnected';
     fillRest(rest, restWords, connection);
+    rest.hidden ||= byFile;
+    fillRoutes(part(element, 'routes'), connection, now, host);
     const open = runs.find((run) => run.state !== 'done');
     working(element, asked || open !== undefined);
     const progress = words.progress(open);
@@ -149,6 +134,8 @@ function makeCard(first, host, dialog) {
     say(part(element, 'newest'), facts.newest_reading_at ? words.ago(new Date(facts.newest_reading_at), now) : 'none yet');
     say(part(element, 'last-sync'), facts.last_sync_at ? words.ago(new Date(facts.last_sync_at), now) : 'not yet');
     const next = facts.next_sync_at && !needsSignIn(facts) && facts.status !== 'disconnected';
+    part(element, 'next-row').hidden = words.isByFile(facts);
+    say(part(element, 'last-label'), words.isByFile(facts) ? 'Last import' : 'Last sync');
     say(part(element, 'next-sync'), next ? words.ahead(new Date(facts.next_sync_at), now) : 'not planned');
     const region = regionOf(host.providers(), facts);
     say(part(element, 'region'), region);
@@ -162,7 +149,7 @@ function makeCard(first, host, dialog) {
 
 /** Whether only a new consent mends it, also where the vendor's no came during a pause. */
 function needsSignIn(connection) {
-  return connection.status === 'expired' || ['not_adopted', 'reconnect_needed', 'no_tokens'].includes(connection.reason);
+  return connection.status === 'expired' || NEEDS_SIGN_IN.includes(connection.reason);
 }
 
 /** One button for both ways, so that focus stays where it is. */
@@ -240,45 +227,6 @@ function historyLine([outcome, when, text, aside]) {
   return item;
 }
 
-function makeConnectCard(provider, personId, host) {
-  const element = fromTemplate('connect-template');
-  const button = part(element, 'connect');
-  const regions = part(element, 'region');
-  const ready = provider.regions.length > 0;
-  say(part(element, 'title'), provider.name);
-  say(part(element, 'text'), ready ? connectWords(provider) : `${provider.name} is not set up on this service yet. Whoever runs it can add its credentials.`);
-  say(button, `Connect ${provider.name}`);
-  button.dataset.test = `connect-${provider.id}`;
-  button.parentElement.hidden = !ready;
-  part(element, 'region-row').hidden = provider.regions.length < 2;
-  regions.id = `region-${provider.id}`;
-  part(element, 'region-label').htmlFor = regions.id;
-  for (const region of provider.regions) regions.append(new Option(region.name, region.id));
-  button.addEventListener('click', () =>
-    goToVendor(button, provider.id, personId, regions.value, host, (text) => say(part(element, 'hint'), text)));
-  return { element };
-}
-
-function connectWords(provider) {
-  const delays = new Set(provider.regions.map((region) => words.delay(region.delayMinutes)));
-  const [first] = delays;
-  const delay = delays.size === 1 && first ? ` Readings arrive with a delay of ${first}.` : '';
-  return `You sign in at ${provider.name} and give your consent there. We never see your password.${delay}`;
-}
-
-async function goToVendor(button, provider, personId, region, host, hint) {
-  if (isBusy(button)) return;
-  setBusy(button, true);
-  hint('');
-  try {
-    const answer = await api.startLogin(provider, personId, region);
-    location.assign(answer.authorization_url);
-  } catch (error) {
-    setBusy(button, false);
-    hint(host.failed(error));
-  }
-}
-
 function makeDialog(host) {
   const dialog = byId('disconnect-dialog');
   let asked = null;
@@ -329,8 +277,11 @@ function tooSoon(error) {
   return error.retryAfter ? `Synced a moment ago. Again possible in ${error.retryAfter} s.` : error.detail;
 }
 
+/** A connection's own way in. */
+const wayOf = (providers, connection) => providers.find((way) => way.id === connection.provider);
+
 function nameOf(providers, id) {
-  return providers.find((provider) => provider.id === id)?.name ?? id;
+  return providers.find((provider) => provider.id === id)?.name ?? words.fileName(id);
 }
 
 /** The region's name where there is a choice of regions, else ''. */

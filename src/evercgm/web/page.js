@@ -9,6 +9,7 @@ import { clearCurrent, showCurrent } from './current.js';
 import { makeErase } from './erase.js';
 import { keepFocus } from './focus.js';
 import { showGaps } from './gaps.js';
+import { makeImports } from './imports.js';
 import { load, nothing, take } from './known.js';
 import { makeLive } from './live.js';
 import { makeLooks } from './looks.js';
@@ -47,6 +48,7 @@ const live = makeLive({ address: api.eventsAddress, told, opened: looks.soon, lo
 const otherWindows = new BroadcastChannel('evercgm');
 const connectionCards = makeConnections({ providers: () => state.providers, refresh, notice, failed });
 const audit = makeAudit({ failed });
+const imports = makeImports({ person: shownPerson, refresh, notice, failed });
 const eraser = makeErase({ person: shownPerson, erased, notice, failed });
 
 // --- what is shown -------------------------------------------------------------------------------
@@ -210,6 +212,7 @@ function forgetPerson() {
   Object.assign(state, nothing());
   connectionCards.forget();
   audit.forget();
+  imports.forget();
   eraser.close();
   clearCurrent();
   chart?.reset();

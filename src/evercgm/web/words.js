@@ -28,9 +28,18 @@ const MESSAGES = {
 
 const OUTCOMES = { nothing_new: 'nothing new', failed: 'did not work', cancelled: 'stopped' };
 
-const TRIGGERS = { person: 'asked for here', connect: 'after connecting', command: 'asked for by a command', schedule: '' };
+const TRIGGERS = { person: 'asked for here', connect: 'after connecting', command: 'asked for by a command', schedule: '', import: 'from a file' };
 
 const FAILURES = {
+  wrong_password: 'the vendor did not take the password',
+  sign_in_locked: 'the vendor takes no sign-in for a while',
+  password_needed: 'a new sign-in is needed',
+  accept_terms: 'the vendor has new terms',
+  verify_email: 'the vendor wants the e-mail confirmed',
+  two_factor: 'the vendor wants a second step',
+  vendor_step: 'the vendor wants a step in its app',
+  nobody_followed: 'the account follows nobody',
+  unfollowed: 'the account may no longer follow',
   vendor_unavailable: 'the vendor did not answer',
   rate_limited: 'the vendor lets us ask only so often',
   vendor_denied: 'the vendor refused',
@@ -58,8 +67,11 @@ const MISSING = {
   paused: 'paused',
   worker_down: 'service not fetching',
   beyond_vendor_history: 'too old for the vendor',
+  not_imported: 'no file imported',
   not_connected: 'not connected',
 };
+
+const FILES = { abbott: 'LibreView file' };
 
 const SOURCES = {
   cgm: 'of a sensor',
@@ -153,6 +165,7 @@ export function delay(minutes) {
 export function notNow(state, ahead, connection, name, delayMinutes) {
   if (ahead) return 'Its time lies ahead of the clock, so nobody can tell how old it is.';
   if (!connection) return 'Its connection is gone. Nothing newer comes from there.';
+  if (isByFile(connection)) return 'It came in a file. Import the next one for newer readings.';
   if (connection.status === 'disconnected') return `${name} is paused. Nothing newer is fetched.`;
   if (connection.status === 'expired') return `${name} needs a new sign-in. Nothing newer comes until then.`;
   if (connection.status === 'error') return `${name} gives nothing newer at the moment. We keep trying.`;
@@ -160,6 +173,12 @@ export function notNow(state, ahead, connection, name, delayMinutes) {
   const usual = delay(delayMinutes);
   return usual ? `${name} hands readings over with a delay of ${usual}.` : 'This is not the value of this moment.';
 }
+
+/** Whether no cloud is asked: the person imports files. */
+export const isByFile = (connection) => connection.region === 'file';
+
+/** What a connection is called that no way in of ours has made, by its provider. */
+export const fileName = (provider) => FILES[provider] ?? provider;
 
 /** A reading's figure; what lies beyond the sensor has no number. */
 export function figure(reading) {
@@ -231,6 +250,19 @@ export function disconnected(name, answer) {
   const revoked = answer.vendor_revoked ? '' : ` To be thorough, you can also remove evercgm in your ${name} account.`;
   return `${name} is disconnected. ${kept(answer.readings_kept)} The stored access is deleted.${revoked}`;
 }
+
+/** How an import ended. */
+export function imported(answer) {
+  if (!answer.first) return `This ${answer.title} file has no readings of a sensor. Nothing was changed.`;
+  const from = dayYearAndClock(new Date(answer.first), new Date());
+  const to = dayYearAndClock(new Date(answer.last), new Date());
+  const known = answer.known ? ` ${counted(answer.known)} ${answer.known === 1 ? 'was' : 'were'} here already.` : '';
+  const moved = answer.corrected ? ` ${counted(answer.corrected)} of these now ${answer.corrected === 1 ? 'has' : 'have'} another time or value.` : '';
+  return `${answer.title}, ${from} to ${to}: ${answer.imported ? `${counted(answer.imported)} added.` : 'nothing to add.'}${known}${moved}`;
+}
+
+/** What is wrong with a file or an answer, as one sentence. */
+export const importRefusal = ({ message }) => `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.?!]$/.test(message) ? '' : '.'} Nothing was imported.`;
 
 /** How many readings of each source, the most first: "1,775 readings of a sensor". */
 export function readingsBySource(counts) {

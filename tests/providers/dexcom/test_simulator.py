@@ -19,8 +19,8 @@ import httpx2
 import pytest
 
 from evercgm.providers.dexcom.simulator.app import create_app
-from evercgm.providers.dexcom.simulator.records import trend_of, wire_value
 from evercgm.providers.dexcom.simulator.state import Client
+from evercgm.simulator_kit.arrows import trend_of, wire_value
 
 START = datetime(2026, 3, 1, 12, 3, 20, tzinfo=UTC)
 ANCHOR = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -344,7 +344,8 @@ async def test_the_truth_is_what_the_api_gives(cloud: Cloud) -> None:
     start = cloud.now - timedelta(days=12)
     given = await cloud.egvs(token, start, cloud.now + timedelta(days=1))
     truth = await cloud.http.get("/control/accounts/User7/truth", params={"start": start.isoformat()})
-    assert truth.json() == [{"systemTime": r["systemTime"], "value": r["value"]} for r in reversed(given)]
+    told = ("systemTime", "displayTime", "value")
+    assert truth.json() == [{name: record[name] for name in told} for record in reversed(given)]
     assert len({r["recordId"] for r in given}) == len(given) > 2500
     assert (await cloud.http.get("/control/accounts/Nobody/truth")).status_code == 404
 

@@ -64,6 +64,11 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Faulty]:
     await cloud.close()
 
 
+def shown(record: Record) -> datetime:
+    """The instant of a displayTime with its offset."""
+    return datetime.fromisoformat(record["displayTime"]).astimezone(UTC)
+
+
 def values(records: list[Record]) -> dict[str, int]:
     return {record["systemTime"].removesuffix("Z") + "Z": record["value"] for record in records}
 
@@ -174,6 +179,36 @@ async def test_the_same_reading_comes_with_a_new_id(cloud: Faulty, both: bool, c
         (r["transmitterId"], r["transmitterTicks"]) for r in before
     }
     assert values(after) == await cloud.truth()
+
+
+async def test_in_another_zone_the_device_shows_its_time_and_nothing_else_changes(cloud: Faulty) -> None:
+    plain = await cloud.records()
+    await cloud.set("zone_change", {"last_hours": 6, "in_hours": 2, "utc_offset_min": 330})
+
+    there = await cloud.records()
+    moved = [record for record in there if record["displayTime"].endswith("+05:30")]
+    assert 60 < len(moved) <= 72
+    assert {record["displayTime"][-6:] for record in there} == {"+05:30", "-08:00"}
+    assert min(record["systemTime"] for record in moved) >= "2026-03-01T06:03:20Z"
+    assert [shown(record) for record in there] == [shown(record) for record in plain]
+    assert values(there) == await cloud.truth()
+    assert {record["displayTime"][-6:] for record in await cloud.records("events")} == {"+05:30", "-08:00"}
+    await cloud.later(timedelta(hours=4))
+    newest = (await cloud.records())[0]
+    assert newest["displayTime"].endswith("-08:00")
+
+
+async def test_in_another_zone_times_are_written_in_every_way_there_is(cloud: Faulty) -> None:
+    await cloud.set("zone_change", {"last_hours": 48, "in_hours": 2, "utc_offset_min": 330})
+    await cloud.set("display_time_text", "no_zone")
+    await cloud.set("system_time_text", "offset")
+    await cloud.set("future_time", 48, count=1)
+
+    ahead, *rest = await cloud.records()
+    assert (ahead["systemTime"], ahead["displayTime"]) == ("2026-03-03T17:33:20+05:30", "2026-03-03T17:33:20")
+    assert {(record["systemTime"][:19], record["systemTime"][19:]) for record in rest} == {
+        (record["displayTime"], "+05:30") for record in rest
+    }
 
 
 async def test_records_come_in_any_order(cloud: Faulty) -> None:

@@ -246,8 +246,9 @@ BROKEN = [
     (connection("1", refresh="enc:placeholder"), "D2", "warn", "public.cgm_connections.access_token, refresh_token"),
     (connection("1", until="2025-10-16"), "D2", "warn", "public.cgm_connections.token_expires_at"),
     (connection("1", access="v1.0123abcd.AAAA"), "D2", "warn", "key ids"),
-    (connection("1") + "insert into cgm_private.routes (id, connection_id, person_id, route, secret)"
-     " values ('r', 'c-1', 'p-1', 'share', 'v1.0123abcd.AAAA')", "D2", "warn", "key ids"),
+    (connection("1") + "insert into cgm_private.routes"
+     " (id, connection_id, person_id, route, region, session_expires_at, secret)"
+     " values ('r', 'c-1', 'p-1', 'share', 'us', now(), 'v1.0123abcd.AAAA')", "D2", "warn", "key ids"),
     (person("1") + "insert into cgm_private.quarantined_connections (id, person_id, connection, reason)"
      " values ('q', 'p-1', '{{}}', 'unknown_provider')", "D3", "warn", "cgm_private.quarantined_connections"),
     (f"delete from {HISTORY} where version = '20261124000002'",

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from evercgm.core.ladder import Reread
 from evercgm.core.limits import CallLimits
-from evercgm.provider_kit.contract import News, Provider, Region
+from evercgm.provider_kit.contract import Consent, News, Provider, Region
 from evercgm.providers.dexcom import auth, client
 
 # Dexcom v3, "egvs": 30 days between startDate and endDate; a minute less keeps clear of how they count.
@@ -33,8 +33,7 @@ PROVIDER = Provider(
     # A sensor gives a reading every 5 minutes, and it should show soon after Dexcom has it. At 12 polls an hour of
     # about two calls the limit below is enough for some 2,500 people; beyond, poll less often.
     poll_every=timedelta(minutes=5),
-    begin=auth.begin,
-    finish=auth.finish,
+    login=Consent(auth.begin, auth.finish),
     refresh=auth.refresh,
     survey=client.survey,
     read=client.read,

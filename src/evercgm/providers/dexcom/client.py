@@ -1,6 +1,6 @@
 """What is asked of Dexcom's data endpoints, and how; what the answers mean is said in mapping."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import httpx2
 
@@ -8,6 +8,7 @@ from evercgm.core.errors import VendorChanged
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.provider_kit.send import raise_for_data, send
 from evercgm.providers.dexcom import mapping
@@ -51,7 +52,7 @@ async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: 
     """
     ask = {"startDate": query_time(window.start), "endDate": query_time(window.end + _ALMOST_A_SECOND)}
     body = await _get(http, app, token, "egvs", ask)
-    return mapping.within(mapping.read_egvs(body, datetime.now(UTC)), window)
+    return mapping.within(mapping.read_egvs(body, utc_now()), window)
 
 
 async def _get(http: httpx2.AsyncClient, app: VendorApp, token: Secret, kind: str, params: dict[str, str]) -> bytes:

@@ -20,7 +20,6 @@ from evercgm.providers.dexcom.simulator.cloud import (
     Cloud,
     Settings,
     cloud_of,
-    json_response,
     load_traces,
 )
 from evercgm.providers.dexcom.simulator.control import BadQuery, any_date
@@ -29,8 +28,10 @@ from evercgm.providers.dexcom.simulator.records import JsonObject
 from evercgm.providers.dexcom.simulator.state import Client, Grant, State, region_of
 from evercgm.providers.dexcom.simulator.troubles import INVALID_TOKEN, Handler, bearer_of, with_troubles
 from evercgm.providers.dexcom.simulator.uploads import INSTANT
+from evercgm.simulator_kit.answers import json_response
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import FaultKind
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import FaultKind, Switchboard
 from evercgm.simulator_kit.trace import Trace
 
 PREFIX = "/dexcom"
@@ -80,24 +81,28 @@ def create_app(
     accounts: Sequence[Account] = SANDBOX_ACCOUNTS,
     trace: Path | None = None,
     settings: Settings | None = None,
+    anchor: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """The cloud below `/dexcom`; `trace` (a CSV) is replayed by the first account.
 
+    `anchor`: where the recordings end at the first start, instead of now.
     Anchor, clients, codes, tokens and counts live in `data_dir`. Raises TraceError, OSError, sqlite3.Error.
     """
     # Before the data directory is made: a start that fails must not set the anchor.
     traces = load_traces(accounts, trace, clock())
-    state = State(data_dir, clock())
+    state = State(data_dir, anchor or clock())
     state.register(clients)
+    by_name = {account.username: account for account in accounts}
+    desk = Desk(Switchboard(faults.KINDS), VirtualClock(clock), state.ledger, by_name)
+    desk.recall()
     cloud = Cloud(
         state=state,
-        accounts={account.username: account for account in accounts},
+        accounts=by_name,
         traces={name: replace(curve, anchor=state.anchor) for name, curve in traces.items()},
         settings=settings or Settings(),
-        clock=VirtualClock(clock),
+        desk=desk,
     )
-    cloud.recall()
 
     @asynccontextmanager
     async def closing_the_state(_app: Starlette) -> AsyncIterator[None]:
@@ -149,9 +154,9 @@ def _data_range(call: DataCall) -> JsonObject:
     defect = call.take(faults.LAST_SYNC_DEFECT) and since is not None and since < uploads.now - LAST_SYNC_REACH
     if trace is not None and not defect and not call.take(faults.EMPTY):
         found = {
-            "calibrations": diary.data_range("calibrations", call.account, trace, uploads, since),
-            "egvs": records.egv_range(call.account, trace, uploads, since),
-            "events": diary.data_range("events", call.account, trace, uploads, since),
+            "calibrations": diary.data_range("calibrations", trace, uploads, since),
+            "egvs": records.egv_range(trace, uploads, since),
+            "events": diary.data_range("events", trace, uploads, since),
         }
     return {
         "recordType": "dataRange",
@@ -197,14 +202,11 @@ def _enveloped(call: DataCall, found: list[JsonObject], now: datetime) -> JsonOb
     """The records with what faults make of them."""
     if call.take(faults.EMPTY):
         found = []
-    offset = timedelta(minutes=call.account.utc_offset_min)
     if found and (hours := call.take(faults.FUTURE_TIME)):
-        quirks.date_ahead(found[0], now + timedelta(hours=hours), offset)
-    # displayTime first: both are written from the systemTime as it is.
-    if kind := call.take(faults.DISPLAY_TIME_TEXT):
-        quirks.write_times(found, "displayTime", kind, offset)
-    if kind := call.take(faults.SYSTEM_TIME_TEXT):
-        quirks.write_times(found, "systemTime", kind, offset)
+        quirks.date_ahead(found[0], now + timedelta(hours=hours))
+    texts = {"systemTime": call.take(faults.SYSTEM_TIME_TEXT), "displayTime": call.take(faults.DISPLAY_TIME_TEXT)}
+    if chosen := {field: kind for field, kind in texts.items() if kind}:
+        quirks.write_times(found, chosen)
     if which := call.take(faults.UNKNOWN_ENUMS):
         quirks.use_unknown_words(found, which)
     if order := call.take(faults.ORDER):

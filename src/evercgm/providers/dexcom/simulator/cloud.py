@@ -9,26 +9,24 @@ from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from evercgm.providers.dexcom.simulator.faults import (
     ACTS_ONCE,
     CORRECTED_VALUES,
     DELAY_HOURS,
-    KINDS,
     LATE_BATCH,
     NEW_RECORD_IDS,
     RECEIVER_DUMP,
     REGION,
     SECOND_ACCOUNT,
-    Span,
-    settle,
-    settled,
+    ZONE_CHANGE,
 )
 from evercgm.providers.dexcom.simulator.state import HOME_REGION, State
 from evercgm.providers.dexcom.simulator.uploads import Uploads
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard, check_limits
+from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard
+from evercgm.simulator_kit.spans import settled
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
 
@@ -51,8 +49,6 @@ SANDBOX_ACCOUNTS = (
     Account("SandboxUser1", "new, no readings yet", None),
 )
 
-FARTHEST_SHIFT = timedelta(days=3660)
-
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Switches that can be turned while the cloud runs; they start anew with the process.
@@ -74,18 +70,18 @@ class Cloud:
     accounts: dict[str, Account]
     traces: dict[str, Trace]
     settings: Settings
-    clock: VirtualClock
-    faults: Switchboard = field(default_factory=lambda: Switchboard(KINDS))
+    desk: Desk
     recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
 
-    def recall(self) -> None:
-        """Take up the clock's shift and the lasting faults of the last run."""
-        self.clock.shift = timedelta(seconds=float(self.state.recall("clock_shift_s") or 0))
-        for name, username, value in msgspec.json.decode(
-            self.state.recall("lasting_faults") or "[]", type=list[tuple[str, str | None, object]]
-        ):
-            kind = self.faults.kind(name)
-            self.faults.add(Fault(kind, kind.read(value), username=username))
+    @property
+    def faults(self) -> Switchboard:
+        """What is on."""
+        return self.desk.faults
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The cloud's time."""
+        return self.desk.clock
 
     def set_fault(
         self,
@@ -99,42 +95,22 @@ class Cloud:
     ) -> Fault:
         """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
         kind = self.faults.kind(name)
-        read = False if value is None or value is False else kind.read(value)
-        if username is not None and username not in self.accounts:
-            raise FaultError(f"fault {name}: user {username!r}; right is {', '.join(self.accounts)}")
-        if kind is SECOND_ACCOUNT and read is not False and read not in self.accounts:
-            raise FaultError(f"fault {name}: {read!r}; right is {', '.join(self.accounts)}")
-        if isinstance(read, Span):
-            read = settle(name, read, self.clock())
-        fault = Fault(kind, read, count, probability, path, username)
-        if kind in ACTS_ONCE:
-            check_limits(fault)
-            if fault.value is not False:
-                ends = ("access", "refresh") if fault.value == "at_once" else ("refresh",)
-                fault.hits = self.state.end_tokens(username, ends)
-            return fault
-        self.faults.add(fault)
-        self._keep_lasting()
+        if kind is SECOND_ACCOUNT and isinstance(value, str) and value not in self.accounts:
+            raise FaultError(f"fault {name}: {value!r}; right is {', '.join(self.accounts)}")
+        fault = self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
+        if kind in ACTS_ONCE and fault.value is not False:
+            ends = ("access", "refresh") if fault.value == "at_once" else ("refresh",)
+            fault.hits = self.state.end_tokens(username, ends)
+            self.faults.active.remove(fault)
         return fault
 
     def clear_faults(self, name: str | None = None) -> None:
         """Turn off one fault or all; raises FaultError. What acted once stays done."""
-        self.faults.clear(name)
-        self._keep_lasting()
+        self.desk.clear_faults(name)
 
     def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
-        """Advance the cloud's clock, or set it (aware), for restarts too; what it says then. Raises OverflowError."""
-        moved = VirtualClock(self.clock.base, self.clock.shift)
-        if by is not None:
-            moved.advance(by)
-        if now is not None:
-            moved.set_now(now)
-        # Readings are made as they are asked for: a thousand years of them would never be done.
-        if abs(moved.shift) > FARTHEST_SHIFT:
-            raise OverflowError(f"the clock can be {FARTHEST_SHIFT.days} days away from the machine's, not more")
-        self.clock.shift = moved.shift
-        self.state.remember("clock_shift_s", str(self.clock.shift.total_seconds()))
-        return self.clock()
+        """As ``Desk.move_clock``."""
+        return self.desk.move_clock(by=by, now=now)
 
     def uploads(self, username: str) -> Uploads:
         """What of this account's data is in the cloud now."""
@@ -143,6 +119,7 @@ class Cloud:
         late, dump = take(LATE_BATCH, username=username), take(RECEIVER_DUMP, username=username)
         corrected = take(CORRECTED_VALUES, username=username)
         renewed = take(NEW_RECORD_IDS, username=username)
+        moved = take(ZONE_CHANGE, username=username)
         return Uploads(
             now=self.clock(),
             delay=timedelta(hours=self.settings.delay_hours if delay is None else delay),
@@ -152,16 +129,14 @@ class Cloud:
             add_mg_dl=corrected.add_mg_dl if corrected else 0,
             renewed=settled(renewed) if renewed else None,
             keeps_both=renewed.both if renewed else False,
+            offset=timedelta(minutes=self.accounts[username].utc_offset_min),
+            moved=settled(moved) if moved else None,
+            moved_offset=timedelta(minutes=moved.utc_offset_min if moved else 0),
         )
 
     def region(self) -> str:
         """The region this cloud is now."""
         return self.faults.take(REGION) or HOME_REGION
-
-    def _keep_lasting(self) -> None:
-        # The oldest first: the order in which they are added again.
-        kept = [(f.kind.name, f.username, f.value) for f in reversed(self.faults.active) if f.kind.lasting]
-        self.state.remember("lasting_faults", msgspec.json.encode(kept).decode())
 
 
 def load_traces(accounts: Sequence[Account], override: Path | None, anchor: datetime) -> dict[str, Trace]:
@@ -180,9 +155,3 @@ def cloud_of(request: Request) -> Cloud:
     cloud = request.app.state.cloud
     assert isinstance(cloud, Cloud)  # noqa: S101 - narrows Starlette's untyped state
     return cloud
-
-
-def json_response(content: object, status: int = 200) -> Response:
-    """JSON that no cache keeps."""
-    headers = {"Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")

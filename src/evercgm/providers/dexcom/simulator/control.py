@@ -1,8 +1,7 @@
 """The control path of the simulated Dexcom cloud: faults, clock, settings, statistics, the truth; not Dexcom's."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from datetime import UTC, datetime
 
 import msgspec
 from starlette.requests import Request
@@ -10,31 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from evercgm.providers.dexcom.simulator import records
-from evercgm.providers.dexcom.simulator.cloud import Cloud, Settings, cloud_of, json_response
-from evercgm.providers.dexcom.simulator.faults import Instant
+from evercgm.providers.dexcom.simulator.cloud import Settings, cloud_of
 from evercgm.providers.dexcom.simulator.uploads import INSTANT
-from evercgm.simulator_kit.faults import FaultError
+from evercgm.simulator_kit import control
+from evercgm.simulator_kit.answers import json_response
+from evercgm.simulator_kit.arrows import wire_value
 
 
 class BadQuery(Exception):
     """The window or a date in the query cannot be used; the text says why."""
-
-
-class FaultOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`set`: values by name (null turns off); the rest holds for each of them."""
-
-    set: dict[str, object]
-    count: int | None = None
-    probability: float = 1.0
-    path: str | None = None
-    username: str | None = None
-
-
-class ClockOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Move by seconds, or to an instant (RFC 3339 with zone)."""
-
-    advance_s: Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)] | None = None
-    now: Instant | None = None
 
 
 def routes(prefix: str) -> list[Route]:
@@ -42,8 +25,7 @@ def routes(prefix: str) -> list[Route]:
     return [
         Route(f"{prefix}/stats", _stats),
         Route(f"{prefix}/settings", _change_settings, methods=["POST"]),
-        Route(f"{prefix}/faults", _faults, methods=["GET", "POST", "DELETE"]),
-        Route(f"{prefix}/clock", _clock, methods=["GET", "POST"]),
+        *control.routes(prefix, cloud_of),
         Route(f"{prefix}/accounts/{{username}}/truth", _truth),
     ]
 
@@ -80,43 +62,6 @@ async def _change_settings(request: Request) -> Response:
     return json_response(cloud.settings)
 
 
-async def _faults(request: Request) -> Response:
-    """GET: what is on, with hits. POST: turn on; `{}` turns all off. DELETE: all off, or `?name=`."""
-    cloud = cloud_of(request)
-    try:
-        if request.method == "DELETE":
-            cloud.clear_faults(request.query_params.get("name"))
-        elif request.method == "POST":
-            return _ordered(cloud, await request.body())
-    except (FaultError, msgspec.MsgspecError) as error:
-        return json_response({"error": str(error)}, 400)
-    return json_response({"faults": [fault.told() for fault in cloud.faults.active]})
-
-
-def _ordered(cloud: Cloud, body: bytes) -> Response:
-    if msgspec.json.decode(body) == {}:
-        cloud.clear_faults()
-        return json_response({"faults": []})
-    order = msgspec.json.decode(body, type=FaultOrder)
-    limits = msgspec.structs.asdict(order)
-    values = limits.pop("set")
-    done = [cloud.set_fault(name, value, **limits) for name, value in values.items()]
-    return json_response({"faults": [fault.told() for fault in done]})
-
-
-async def _clock(request: Request) -> Response:
-    """GET: the cloud's time. POST: `{"advance_s": n}` or `{"now": "…Z"}`."""
-    cloud = cloud_of(request)
-    if request.method == "POST":
-        try:
-            order = msgspec.json.decode(await request.body(), type=ClockOrder)
-            by = None if order.advance_s is None else timedelta(seconds=order.advance_s)
-            cloud.move_clock(by=by, now=order.now)
-        except (msgspec.MsgspecError, OverflowError) as error:
-            return json_response({"error": str(error)}, 400)
-    return json_response({"now": cloud.clock(), "shift_s": cloud.clock.shift.total_seconds()})
-
-
 async def _truth(request: Request) -> Response:
     """One row a physical reading up to now, oldest first, with its latest value, whatever was uploaded;
     `start`, `end` optional."""
@@ -133,8 +78,8 @@ async def _truth(request: Request) -> Response:
     return json_response(
         [
             {
-                "systemTime": records.system_time(at.measured_at),
-                "value": records.wire_value(uploads.value_of(at))[0],
+                **records.moment(at.measured_at, uploads.offset_at(at.measured_at)),
+                "value": wire_value(uploads.value_of(at))[0],
             }
             for at in (trace.records_between(start, end) if trace else ())
         ]

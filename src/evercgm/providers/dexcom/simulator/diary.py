@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from evercgm.providers.dexcom.simulator.cloud import Account
 from evercgm.providers.dexcom.simulator.records import JsonObject, moment, sensor_of
@@ -44,29 +43,29 @@ def found(
     for record in _marked(kind, trace, start, min(end, uploads.visible_until)):
         if not uploads.is_visible(record.measured_at):
             continue
-        seed = state.hashed(kind, client_id, account.username, int(record.measured_at.timestamp()))
         common: JsonObject = {
-            "recordId": str(UUID(seed[:32], version=5)),
-            **moment(record.measured_at, account),
+            "recordId": state.record_id(kind, client_id, account.username, record.measured_at),
+            **moment(record.measured_at, uploads.offset_at(record.measured_at)),
             "transmitterId": sensor_of(state, account, trace, trace.cycle_of(record.ordinal)).transmitter_id,
             "transmitterGeneration": account.transmitter_generation,
             "transmitterGenerationVariant": account.transmitter_generation,
             "displayDevice": "iOS",
         }
-        records.append({**common, **makers[kind](record, state, account, trace)})
+        records.append({**common, **makers[kind](record, state, account, trace, uploads)})
     return records[::-1]
 
 
-def data_range(
-    kind: str, account: Account, trace: Trace, uploads: Uploads, since: datetime | None
-) -> JsonObject | None:
+def data_range(kind: str, trace: Trace, uploads: Uploads, since: datetime | None) -> JsonObject | None:
     """First and last uploaded record of this kind, where later than `since`; None if there is none."""
     times = [
         record.measured_at
         for record in _marked(kind, trace, trace.first_at, uploads.visible_until)
         if uploads.is_visible(record.measured_at) and (since is None or uploads.uploaded_at(record.measured_at) > since)
     ]
-    return {"start": moment(times[0], account), "end": moment(times[-1], account)} if times else None
+    if not times:
+        return None
+    start, end = (moment(at, uploads.offset_at(at)) for at in (times[0], times[-1]))
+    return {"start": start, "end": end}
 
 
 def _marked(kind: str, trace: Trace, start: datetime, end: datetime) -> Iterator[TraceRecord]:
@@ -85,9 +84,9 @@ def _marked(kind: str, trace: Trace, start: datetime, end: datetime) -> Iterator
         yield trace.record(ordinal)
 
 
-def _event(record: TraceRecord, _state: State, account: Account, _trace: Trace) -> JsonObject:
+def _event(record: TraceRecord, _state: State, _account: Account, _trace: Trace, uploads: Uploads) -> JsonObject:
     event_type, sub_type, value, unit, status = EVENTS[record.ordinal // EVENT_EVERY % len(EVENTS)]
-    typed_in = moment(record.measured_at + TYPED_IN_AFTER, account)
+    typed_in = moment(record.measured_at + TYPED_IN_AFTER, uploads.offset_at(record.measured_at))
     return {
         "eventStatus": status,
         "eventType": event_type,
@@ -99,13 +98,13 @@ def _event(record: TraceRecord, _state: State, account: Account, _trace: Trace) 
     }
 
 
-def _calibration(record: TraceRecord, state: State, account: Account, trace: Trace) -> JsonObject:
+def _calibration(record: TraceRecord, state: State, account: Account, trace: Trace, _uploads: Uploads) -> JsonObject:
     sensor = sensor_of(state, account, trace, trace.cycle_of(record.ordinal))
     ticks = (record.measured_at - sensor.started_at) // timedelta(seconds=1)
     return {"unit": "mg/dL", "value": record.glucose_mg_dl, "transmitterTicks": ticks}
 
 
-def _alert(record: TraceRecord, _state: State, account: Account, trace: Trace) -> JsonObject:
+def _alert(record: TraceRecord, _state: State, account: Account, trace: Trace, _uploads: Uploads) -> JsonObject:
     zone = _zone(record)
     if zone:
         return {"alertName": zone, "alertState": "activeAlarming", "displayApp": account.display_app}

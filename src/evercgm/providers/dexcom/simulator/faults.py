@@ -1,12 +1,13 @@
 """The faults that the simulated Dexcom cloud knows, one line each, and what their values mean; no HTTP, no clock."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from evercgm.simulator_kit.faults import FaultError, FaultKind
+from evercgm.simulator_kit.faults import FaultKind
+from evercgm.simulator_kit.spans import A_SPAN, Span
+from evercgm.simulator_kit.troubles import troubles_at
 
 T = TypeVar("T")
 
@@ -16,28 +17,14 @@ LISTS = (*WINDOWED, "devices")
 CALLS = (*DATA, "token")
 PLACES = (*CALLS, "login")
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Hours = Annotated[float, msgspec.Meta(ge=0, le=9000)]
-
-
-class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Readings with start <= systemTime < end, and the moment from which the fault shows.
-
-    Given as instants (RFC 3339 with zone), or from now by the cloud's clock: `last_hours` for start,
-    `in_hours` for at. `end` left out: everything since start, up to `at`. `at` left out: now.
-    """
-
-    start: Instant | None = None
-    end: Instant | None = None
-    at: Instant | None = None
-    last_hours: Hours | None = None
-    in_hours: Hours | None = None
-
 
 class Dump(Span, frozen=True):
     """`days`: where neither start nor last_hours is given."""
 
     days: Annotated[float, msgspec.Meta(gt=0, le=370)] = 14.0
+
+    def back(self) -> timedelta:
+        return timedelta(days=self.days)
 
 
 class Correction(Span, frozen=True):
@@ -52,46 +39,17 @@ class Renewal(Span, frozen=True):
     both: bool = False
 
 
+class Move(Span, frozen=True, kw_only=True):
+    """`utc_offset_min`: what the wearer's device shows, in minutes from UTC."""
+
+    utc_offset_min: Annotated[int, msgspec.Meta(ge=-720, le=840)]
+
+
 class CallLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Calls an application may make within an hour; `retry_after`: whether the refusal says when to come back."""
 
     limit: Annotated[int, msgspec.Meta(ge=0)]
     retry_after: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A span in instants (UTC)."""
-
-    start: datetime
-    end: datetime
-    at: datetime
-
-    def covers(self, measured_at: datetime) -> bool:
-        """Whether this reading is of the span."""
-        return self.start <= measured_at < self.end
-
-
-def settle(name: str, span: Span, now: datetime) -> Span:
-    """Start, end and at filled in, seen from `now`; raises FaultError."""
-    try:
-        at = span.at or now + timedelta(hours=span.in_hours or 0)
-        back = timedelta(days=span.days) if isinstance(span, Dump) else timedelta(hours=24)
-        if span.last_hours is not None:
-            back = timedelta(hours=span.last_hours)
-        start = span.start or now - back
-    except OverflowError as error:
-        raise FaultError(f"fault {name}: reaches beyond the calendar; right is a moment of our time") from error
-    end = span.end or max(at, now)
-    if end <= start:
-        raise FaultError(f"fault {name}: the span ends before it starts; right is start before end")
-    return msgspec.structs.replace(span, start=start, end=end, at=at, last_hours=None, in_hours=None)
-
-
-def settled(span: Span) -> Settled:
-    """A span that `settle` has filled in."""
-    assert span.start is not None and span.end is not None and span.at is not None  # noqa: S101, PT018
-    return Settled(span.start, span.end, span.at)
 
 
 TimeText = Literal[
@@ -105,7 +63,6 @@ TokenAnswer = Literal[
     "html", "no_refresh_token", "no_access_token", "expires_in_text", "expires_in_zero", "expires_in_negative",
     "expires_in_huge", "oversize", "utf16",
 ]  # fmt: skip
-_SPAN = "a JSON object of start, end, at (instants) or last_hours, in_hours"
 _YES = "true"
 _A_KIND = "every, or one of " + ", ".join(TimeText.__args__[1:])  # type: ignore[attr-defined]
 
@@ -115,21 +72,26 @@ DELAY_HOURS: FaultKind[float] = FaultKind(
     "A reading is uploaded this long after its instant.", per_call=False, lasting=True,
 )  # fmt: skip
 LATE_BATCH: FaultKind[Span] = FaultKind(
-    "late_batch", Span, _SPAN, 'late_batch={"last_hours": 6, "in_hours": 24}',
+    "late_batch", Span, A_SPAN, 'late_batch={"last_hours": 6, "in_hours": 24}',
     "The readings of the span are uploaded at `at` and not before.", per_call=False, lasting=True,
 )  # fmt: skip
 RECEIVER_DUMP: FaultKind[Dump] = FaultKind(
-    "receiver_dump", Dump, _SPAN + ", days (14)", 'receiver_dump={"days": 14, "in_hours": 1}',
+    "receiver_dump", Dump, A_SPAN + ", days (14)", 'receiver_dump={"days": 14, "in_hours": 1}',
     "The readings of the span come from a receiver, times without offset, all uploaded at `at`.",
     per_call=False, lasting=True,
 )  # fmt: skip
 CORRECTED_VALUES: FaultKind[Correction] = FaultKind(
-    "corrected_values", Correction, _SPAN + ", add_mg_dl (10)", 'corrected_values={"last_hours": 6, "add_mg_dl": 7}',
+    "corrected_values", Correction, A_SPAN + ", add_mg_dl (10)", 'corrected_values={"last_hours": 6, "add_mg_dl": 7}',
     "From `at` on the readings of the span keep their recordId and have a new value.", per_call=False, lasting=True,
 )  # fmt: skip
 NEW_RECORD_IDS: FaultKind[Renewal] = FaultKind(
-    "new_record_ids", Renewal, _SPAN + ", both (false)", 'new_record_ids={"last_hours": 6, "both": true}',
+    "new_record_ids", Renewal, A_SPAN + ", both (false)", 'new_record_ids={"last_hours": 6, "both": true}',
     "From `at` on the readings of the span have another recordId; with both, the old record stays beside it.",
+    per_call=False, lasting=True,
+)  # fmt: skip
+ZONE_CHANGE: FaultKind[Move] = FaultKind(
+    "zone_change", Move, A_SPAN + " and utc_offset_min", 'zone_change={"in_hours": 72, "utc_offset_min": 120}',
+    "The readings of the span show the time of another zone, as on a journey or after a clock change.",
     per_call=False, lasting=True,
 )  # fmt: skip
 
@@ -223,38 +185,18 @@ UNAUTHORIZED: FaultKind[str] = FaultKind(
     "401; with count 1 once.", DATA,
 )  # fmt: skip
 FORBIDDEN: FaultKind[bool] = FaultKind("forbidden", bool, _YES, "forbidden=true", "403.", DATA)
-CLIENT_ERROR: FaultKind[int] = FaultKind(
-    "client_error", Annotated[int, msgspec.Meta(ge=400, le=499)], "a status from 400 to 499", "client_error=422",
-    "This status, no body.", PLACES, _LOGIN,
-)  # fmt: skip
-RATE_LIMITED: FaultKind[str] = FaultKind(
-    "rate_limited", str, "the text of Retry-After, or nothing for none", "rate_limited=120",
-    "429, with or without Retry-After.", PLACES, _LOGIN,
-)  # fmt: skip
 CALLS_PER_HOUR: FaultKind[CallLimit] = FaultKind(
     "calls_per_hour", CallLimit, "a JSON object of limit and retry_after (true)", 'calls_per_hour={"limit": 60000}',
     "429 for all calls beyond the limit within an hour.", PLACES, _LOGIN,
 )  # fmt: skip
-SERVER_ERROR: FaultKind[int] = FaultKind(
-    "server_error", Annotated[int, msgspec.Meta(ge=500, le=599)], "a status from 500 to 599", "server_error=503",
-    "This status, an HTML body.", PLACES, _LOGIN,
-)  # fmt: skip
-SLOW: FaultKind[float] = FaultKind(
-    "slow", Annotated[float, msgspec.Meta(ge=0, le=600)], "seconds from 0 to 600", "slow=35",
-    "Real seconds before the answer.", PLACES, _LOGIN,
-)  # fmt: skip
-CUT_BODY: FaultKind[str] = FaultKind(
-    "cut_body", Literal["dropped", "short"], "dropped or short", "cut_body=dropped",
-    "Half the body: the connection is dropped, or the answer just ends (over HTTP both look alike).", PLACES, _LOGIN,
-)  # fmt: skip
-HTML: FaultKind[bool] = FaultKind("html", bool, _YES, "html=true", "200 with a page instead of JSON.", PLACES, _LOGIN)
+TROUBLES = troubles_at(PLACES, _LOGIN)
 
 KINDS: tuple[FaultKind[Any], ...] = (
-    DELAY_HOURS, LATE_BATCH, RECEIVER_DUMP, CORRECTED_VALUES, NEW_RECORD_IDS,
+    DELAY_HOURS, LATE_BATCH, RECEIVER_DUMP, CORRECTED_VALUES, NEW_RECORD_IDS, ZONE_CHANGE,
     ORDER, END_INCLUSIVE, WINDOW_LIMIT_DAYS, LAST_SYNC_FORM, LAST_SYNC_DEFECT, EMPTY, UNKNOWN_ENUMS,
     SYSTEM_TIME_TEXT, DISPLAY_TIME_TEXT, FUTURE_TIME,
     CODE_LIFE_S, EXPIRES_IN, REFRESH_REUSE, REFRESH_ANSWER_LOST, TOKEN_ERROR, TOKEN_ANSWER, CLIENT_SECRET_ROTATED,
     SECOND_ACCOUNT, REGION, CONSENT_REVOKED, PASSWORD_CHANGED,
-    UNAUTHORIZED, FORBIDDEN, CLIENT_ERROR, RATE_LIMITED, CALLS_PER_HOUR, SERVER_ERROR, SLOW, CUT_BODY, HTML,
+    UNAUTHORIZED, FORBIDDEN, CALLS_PER_HOUR, *TROUBLES.kinds,
 )  # fmt: skip
 ACTS_ONCE = (CONSENT_REVOKED, PASSWORD_CHANGED)

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from evercgm.providers.dexcom.simulator import faults
-from evercgm.providers.dexcom.simulator.cloud import Cloud, cloud_of, json_response
+from evercgm.providers.dexcom.simulator.cloud import Cloud, cloud_of
 from evercgm.providers.dexcom.simulator.pages import error_page, login_page
 from evercgm.providers.dexcom.simulator.state import CODE_LIFE, Grant, TokenPair, region_of
-from evercgm.providers.dexcom.simulator.troubles import cut_answer, form_of, page
+from evercgm.providers.dexcom.simulator.troubles import form_of
+from evercgm.simulator_kit.answers import json_response
+from evercgm.simulator_kit.troubles import cut_answer, page
 
 # PKCE is not among Dexcom's parameters; here it is checked where a challenge was sent, so that ours is proved.
 LOGIN_FIELDS = (
@@ -81,7 +83,7 @@ async def give_tokens(request: Request) -> Response:
     form = await form_of(request)
     grant_type = (form or {}).get("grant_type", "")
     known = {"authorization_code": _tokens_for_code, "refresh_token": _tokens_for_refresh}
-    cloud.state.count("token_calls", grant_type if grant_type in known else "other")
+    cloud.state.ledger.count("token_calls", grant_type if grant_type in known else "other")
     if not form or not all(form.get(name) for name in ("grant_type", "client_id", "client_secret")):
         return _token_error("invalid_request")
     if grant_type not in known:
@@ -122,7 +124,7 @@ def _tokens_for_refresh(cloud: Cloud, form: Mapping[str, str]) -> Response:
     if pair is not None and grant is not None:
         return _lost(cloud, grant, _token_answer(cloud, grant, pair, expires_in_s))
     if grant is not None:
-        cloud.state.count("refresh_reuse")
+        cloud.state.ledger.count("refresh_reuse")
         if _reuse_revokes(cloud, grant):
             cloud.state.revoke_family(grant.family)
     return _token_error("invalid_grant")

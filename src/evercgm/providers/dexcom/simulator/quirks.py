@@ -1,8 +1,9 @@
 """Odd ways of writing a record that is otherwise right: times, unknown words, order; pure."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 JsonObject = dict[str, object]
 
@@ -39,7 +40,7 @@ def time_text(kind: str, instant: datetime, offset: timedelta, local: bool) -> s
     at_offset = instant.astimezone(timezone(offset))
     wall = (at_offset if local else instant.astimezone(UTC)).replace(tzinfo=None)
     # A systemTime's zone is Z; a displayTime shows the offset.
-    zone = _offset_text(offset) if local else "Z"
+    zone = offset_text(offset) if local else "Z"
     texts = {
         "z": f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z",
         "offset": at_offset.isoformat(),
@@ -55,12 +56,13 @@ def time_text(kind: str, instant: datetime, offset: timedelta, local: bool) -> s
     return texts[kind]
 
 
-def write_times(records: Sequence[JsonObject], field: str, kind: str, offset: timedelta) -> None:
-    """Write this field anew in all records, in place; `every` takes the kinds in turn."""
+def write_times(records: Sequence[JsonObject], kinds: Mapping[str, str]) -> None:
+    """Write these fields anew in all records, in place, each in its kind; `every` takes the kinds in turn."""
     for index, record in enumerate(records):
-        chosen = TIME_TEXTS[index % len(TIME_TEXTS)] if kind == "every" else kind
-        instant = instant_of(record)
-        record[field] = time_text(chosen, instant, offset, local=field == "displayTime")
+        instant, offset = instant_of(record), offset_of(record)
+        for field, kind in kinds.items():
+            chosen = TIME_TEXTS[index % len(TIME_TEXTS)] if kind == "every" else kind
+            record[field] = time_text(chosen, instant, offset, local=field == "displayTime")
 
 
 def instant_of(record: JsonObject) -> datetime:
@@ -69,8 +71,15 @@ def instant_of(record: JsonObject) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
-def date_ahead(record: JsonObject, instant: datetime, offset: timedelta) -> None:
+def offset_of(record: JsonObject) -> timedelta:
+    """What the wearer's device showed from UTC, before any quirk."""
+    shown = datetime.fromisoformat(str(record["displayTime"]))
+    return shown.utcoffset() or shown.replace(tzinfo=UTC) - instant_of(record)
+
+
+def date_ahead(record: JsonObject, instant: datetime) -> None:
     """Date one record at another instant, in place."""
+    offset = offset_of(record)
     record["systemTime"] = time_text("z", instant, offset, local=False)
     record["displayTime"] = time_text("offset", instant, offset, local=True)
 
@@ -93,7 +102,9 @@ def ordered(newest_first: list[JsonObject], order: str) -> list[JsonObject]:
     return newest_first
 
 
-def _offset_text(offset: timedelta) -> str:
+@lru_cache(maxsize=64)
+def offset_text(offset: timedelta) -> str:
+    """As `-08:00`."""
     sign, length = ("-", -offset) if offset < timedelta(0) else ("+", offset)
     hours, minutes = divmod(length // timedelta(minutes=1), 60)
     return f"{sign}{hours:02}:{minutes:02}"

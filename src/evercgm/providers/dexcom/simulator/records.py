@@ -1,24 +1,20 @@
 """Dexcom v3 records made from a glucose curve; pure, no HTTP, no clock."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from uuid import UUID
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 from evercgm.providers.dexcom.simulator.cloud import Account
+from evercgm.providers.dexcom.simulator.quirks import offset_text
 from evercgm.providers.dexcom.simulator.state import State
-from evercgm.providers.dexcom.simulator.uploads import Uploads
+from evercgm.providers.dexcom.simulator.uploads import Seen, Uploads
+from evercgm.simulator_kit.arrows import rate_at, trend_of, wire_value
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 JsonObject = dict[str, object]
 
 RECORD_VERSION = "3.0"
 WARM_UP = timedelta(hours=1)
-# A rate needs a neighbour; after a gap Dexcom shows no arrow.
-NEIGHBOUR_WITHIN = timedelta(minutes=12)
-LOWEST_MG_DL, HIGHEST_MG_DL = 40, 400
-# Dexcom v3, "egvs": from this rate upwards (mg/dL/min), mirrored below zero.
-TREND_FROM = ((3.0, "double"), (2.0, "single"), (1.0, "fortyFive"))
-HIGHEST_RATE = 8.0
 NEWEST_DEVICES = 5
 WEEK = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
 
@@ -43,48 +39,19 @@ def system_time(instant: datetime) -> str:
     return instant.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
-def moment(instant: datetime, account: Account) -> JsonObject:
-    """systemTime and displayTime as the iOS app writes them."""
-    zone = timezone(timedelta(minutes=account.utc_offset_min))
+def moment(instant: datetime, offset: timedelta) -> JsonObject:
+    """systemTime and displayTime as the iOS app writes them; `offset`: of the wearer's zone from UTC."""
+    local = instant.replace(tzinfo=None) + offset
     return {
         "systemTime": system_time(instant),
-        "displayTime": instant.astimezone(zone).isoformat(timespec="seconds"),
+        "displayTime": local.isoformat(timespec="seconds") + offset_text(offset),
     }
 
 
-def receiver_moment(instant: datetime, account: Account) -> JsonObject:
+def receiver_moment(instant: datetime, offset: timedelta) -> JsonObject:
     """The same as a receiver writes it: no offset on either (Dexcom v3, "displayDevice")."""
-    local = instant.replace(tzinfo=None) + timedelta(minutes=account.utc_offset_min)
+    local = instant.replace(tzinfo=None) + offset
     return {"systemTime": system_time(instant).removesuffix("Z"), "displayTime": local.isoformat(timespec="seconds")}
-
-
-def wire_value(glucose_mg_dl: int) -> tuple[int, str | None]:
-    """The value with its status: 39 and 401 stand for Low and High."""
-    if glucose_mg_dl < LOWEST_MG_DL:
-        return LOWEST_MG_DL - 1, "low"
-    if glucose_mg_dl > HIGHEST_MG_DL:
-        return HIGHEST_MG_DL + 1, "high"
-    return glucose_mg_dl, None
-
-
-def trend_of(rate: float | None) -> tuple[str, float | None]:
-    """Arrow and rate for a rate in mg/dL/min; None where there is no neighbour."""
-    if rate is None:
-        return "none", None
-    if abs(rate) > HIGHEST_RATE:
-        return "rateOutOfRange", None
-    for least, name in TREND_FROM:
-        if abs(rate) >= least:
-            return name + ("Up" if rate > 0 else "Down"), rate
-    return "flat", rate
-
-
-def rate_at(record: TraceRecord, before: TraceRecord | None) -> float | None:
-    """Change since the neighbour in mg/dL/min, to one decimal; None after a gap."""
-    if before is None or record.measured_at - before.measured_at > NEIGHBOUR_WITHIN:
-        return None
-    minutes = (record.measured_at - before.measured_at) / timedelta(minutes=1)
-    return round((record.glucose_mg_dl - before.glucose_mg_dl) / minutes, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +85,8 @@ def egvs(
         cycle = trace.cycle_of(record.ordinal)
         if cycle not in sensors:
             sensors[cycle] = sensor_of(state, account, trace, cycle)
-        written = _egv(account, sensors[cycle], record, before, uploads)
+        seen = uploads.seen(record)
+        written = _egv(account, sensors[cycle], record, before, seen)
         for record_id in _record_ids(state, (client_id, account.username), record, uploads):
             found.append({"recordId": record_id, **written})
         before = record
@@ -131,18 +99,17 @@ def _record_ids(state: State, whose: tuple[str, str], record: TraceRecord, uploa
     names = ["egv"]
     if uploads.is_renewed(record.measured_at):
         names = ["egv", "egv again"] if uploads.keeps_both else ["egv again"]
-    seeds = [state.hashed(name, *whose, int(record.measured_at.timestamp())) for name in names]
-    return [str(UUID(seed[:32], version=5)) for seed in seeds]
+    return [state.record_id(name, *whose, record.measured_at) for name in names]
 
 
-def _egv(
-    account: Account, sensor: Sensor, record: TraceRecord, before: TraceRecord | None, uploads: Uploads
-) -> JsonObject:
-    value, status = wire_value(uploads.value_of(record))
+# Clients read the same weeks over and over. Whoever changes a record changes a copy.
+@lru_cache(maxsize=200_000)
+def _egv(account: Account, sensor: Sensor, record: TraceRecord, before: TraceRecord | None, seen: Seen) -> JsonObject:
+    value, status = wire_value(seen.glucose_mg_dl)
     trend, trend_rate = trend_of(rate_at(record, before))
-    by_receiver = uploads.is_from_receiver(record.measured_at)
+    by_receiver = seen.by_receiver
     return {
-        **(receiver_moment if by_receiver else moment)(record.measured_at, account),
+        **_moment_of(record.measured_at, seen),
         "transmitterId": sensor.transmitter_id,
         "transmitterTicks": (record.measured_at - sensor.started_at) // timedelta(seconds=1),
         "value": value,
@@ -158,16 +125,18 @@ def _egv(
     }
 
 
-def egv_range(account: Account, trace: Trace, uploads: Uploads, since: datetime | None) -> JsonObject | None:
+def egv_range(trace: Trace, uploads: Uploads, since: datetime | None) -> JsonObject | None:
     """First and last uploaded reading, of those uploaded later than `since`; None where there is none."""
     ends = uploads.new_since(trace, since)
     if ends is None:
         return None
-    start, end = (
-        (receiver_moment if uploads.is_from_receiver(at.measured_at) else moment)(at.measured_at, account)
-        for at in ends
-    )
+    start, end = (_moment_of(record.measured_at, uploads.seen(record)) for record in ends)
     return {"start": start, "end": end}
+
+
+def _moment_of(measured_at: datetime, seen: Seen) -> JsonObject:
+    """As the device wrote it that the reading comes from."""
+    return (receiver_moment if seen.by_receiver else moment)(measured_at, seen.offset)
 
 
 def devices(state: State, account: Account, trace: Trace | None, uploads: Uploads) -> list[JsonObject]:
@@ -187,13 +156,13 @@ def devices(state: State, account: Account, trace: Trace | None, uploads: Upload
             "transmitterGenerationVariant": account.transmitter_generation,
             "displayDevice": "iOS",
             "displayApp": account.display_app,
-            "alertSchedules": [_alert_schedule(trace.first_at, account)],
+            "alertSchedules": [_alert_schedule(moment(trace.first_at, uploads.offset_at(trace.first_at)))],
         }
         for cycle in range(newest, max(-1, newest - NEWEST_DEVICES), -1)
     ]
 
 
-def _alert_schedule(set_at: datetime, account: Account) -> JsonObject:
+def _alert_schedule(set_at: JsonObject) -> JsonObject:
     return {
         "alertScheduleSettings": {
             "alertScheduleName": "",
@@ -206,15 +175,15 @@ def _alert_schedule(set_at: datetime, account: Account) -> JsonObject:
             "override": None,
         },
         "alertSettings": [
-            _alert_setting("high", 250, 120, set_at, account),
-            _alert_setting("low", 70, 30, set_at, account),
+            _alert_setting("high", 250, 120, set_at),
+            _alert_setting("low", 70, 30, set_at),
         ],
     }
 
 
-def _alert_setting(name: str, value: int, snooze_min: int, set_at: datetime, account: Account) -> JsonObject:
+def _alert_setting(name: str, value: int, snooze_min: int, set_at: JsonObject) -> JsonObject:
     return {
-        **moment(set_at, account),
+        **set_at,
         "alertName": name,
         "value": value,
         "unit": "mg/dL",

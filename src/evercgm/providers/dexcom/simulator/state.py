@@ -2,25 +2,24 @@
 
 import base64
 import hashlib
-import hmac
 import secrets
-import sqlite3
 import uuid
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
-from evercgm.simulator_kit.trace import anchor_for
+from evercgm.simulator_kit.ledger import Ledger
 
 CODE_LIFE = timedelta(seconds=60)
 HOME_REGION = "us"
+# Clients read the same weeks over and over.
+REMEMBERED_IDS = 500_000
 # Dexcom v3, "authentication": a refresh token lives at most one year.
 REFRESH_LIFE = timedelta(days=365)
 
 SCHEMA = """
-create table if not exists facts (name text primary key, value text not null);
 create table if not exists clients (client_id text primary key, client_secret text not null);
 create table if not exists redirect_uris (
     client_id text not null references clients, uri text not null, primary key (client_id, uri));
@@ -32,7 +31,6 @@ create table if not exists tokens (
     family text not null, expires_at real not null, used integer not null default 0,
     revoked integer not null default 0);
 create index if not exists tokens_family on tokens (family);
-create table if not exists counts (name text, key text, n integer not null, primary key (name, key));
 """
 
 
@@ -68,26 +66,30 @@ class State:
 
     def __init__(self, data_dir: Path, now: datetime) -> None:
         """Open or make `dexcom-simulator.sqlite3`; raises OSError or sqlite3.Error."""
-        data_dir.mkdir(parents=True, exist_ok=True)
-        # Starlette runs async routes on one thread; tests may open the app on another than they made it.
-        self._db = sqlite3.connect(data_dir / "dexcom-simulator.sqlite3", check_same_thread=False)
-        self._db.execute("pragma journal_mode = wal")
-        self._db.executescript(SCHEMA)
-        if not self._rows("select 1 from pragma_table_info('codes') where name = 'challenge'", ()):
+        self.ledger = Ledger(data_dir / "dexcom-simulator.sqlite3", now, SCHEMA)
+        self.anchor = self.ledger.anchor
+        self._db, self._rows = self.ledger.db, self.ledger.rows
+        if not self._rows("select 1 from pragma_table_info('codes') where name = 'challenge'"):
             # A directory of before; its codes were given without a challenge.
             self._db.execute("alter table codes add column challenge text not null default ''")
-        anchor = self._fact("anchor", anchor_for(now).isoformat())
-        self.anchor = datetime.fromisoformat(anchor).astimezone(UTC)
-        self._salt = bytes.fromhex(self._fact("salt", secrets.token_hex(32)))
+        self.record_id = lru_cache(REMEMBERED_IDS)(self._record_id)
 
     def close(self) -> None:
         """Release the file."""
-        self._db.close()
+        self.ledger.close()
 
     def hashed(self, *parts: object) -> str:
         """64 hex digits, stable for these parts in this data directory, telling nothing about them."""
-        text = "\x1f".join(str(part) for part in parts)
-        return hmac.digest(self._salt, text.encode(), hashlib.sha256).hex()
+        return self.ledger.hashed(*parts)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """All keys of a counter."""
+        return self.ledger.counts(name)
+
+    def _record_id(self, kind: str, client_id: str, username: str, measured_at: datetime) -> str:
+        """A recordId: the same for this record of this account and client for ever."""
+        seed = self.hashed(kind, client_id, username, int(measured_at.timestamp()))
+        return str(uuid.UUID(seed[:32], version=5))
 
     def register(self, clients: Sequence[Client]) -> None:
         """Add clients and redirect URIs; those of earlier starts stay, a secret is replaced."""
@@ -204,33 +206,6 @@ class State:
         )
         return Grant(str(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
 
-    def count(self, name: str, key: str = "") -> None:
-        """One more of this kind."""
-        with self._db:
-            self._db.execute(
-                "insert into counts values (?, ?, 1) on conflict (name, key) do update set n = n + 1",
-                (name, key),
-            )
-
-    def counts(self, name: str) -> dict[str, int]:
-        """All keys of a counter."""
-        return {
-            str(key): int(str(n))
-            for key, n in self._rows("select key, n from counts where name = ? order by key", (name,))
-        }
-
-    def recall(self, name: str) -> str | None:
-        """A text kept by `remember`."""
-        rows = self._rows("select value from facts where name = ?", (name,))
-        return str(rows[0][0]) if rows else None
-
-    def remember(self, name: str, value: str) -> None:
-        """Keep a text over restarts."""
-        with self._db:
-            self._db.execute(
-                "insert into facts values (?, ?) on conflict (name) do update set value = excluded.value", (name, value)
-            )
-
     def _insert_pair(self, grant: Grant, expires_in_s: int, now: datetime, region: str) -> TokenPair:
         # "~" is in no token of the home region.
         mark = "" if region == HOME_REGION else f"{region}~"
@@ -247,15 +222,6 @@ class State:
             ],
         )
         return pair
-
-    def _fact(self, name: str, first_value: str) -> str:
-        with self._db:
-            self._db.execute("insert or ignore into facts values (?, ?)", (name, first_value))
-        return str(self._rows("select value from facts where name = ?", (name,))[0][0])
-
-    def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        with closing(self._db.execute(query, values)) as cursor:
-            return cursor.fetchall()
 
 
 def _challenge_of(verifier: str) -> str:

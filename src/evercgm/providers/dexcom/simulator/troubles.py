@@ -1,6 +1,5 @@
 """What happens to a call beside its handler: refusals, pages, slowness and cut answers of the simulated Dexcom."""
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from evercgm.providers.dexcom.simulator import faults
-from evercgm.providers.dexcom.simulator.cloud import Cloud, cloud_of, json_response
-from evercgm.simulator_kit.answers import CutAnswer
+from evercgm.providers.dexcom.simulator.cloud import Cloud, cloud_of
+from evercgm.simulator_kit.answers import json_response
+from evercgm.simulator_kit.troubles import through, too_many
 
 Handler = Callable[[Request], Awaitable[Response]]
 HOUR = timedelta(hours=1)
@@ -22,7 +22,6 @@ INVALID_TOKEN = {
         "detail": {"errorcode": "oauth.v2.InvalidAccessToken"},
     }
 }
-PAGE = "<html><head><title>Service</title></head><body>Please try again later.</body></html>"
 
 
 def with_troubles(path: str, handler: Handler) -> Handler:
@@ -31,15 +30,15 @@ def with_troubles(path: str, handler: Handler) -> Handler:
 
     async def handle(request: Request) -> Response:
         cloud = cloud_of(request)
-        cloud.state.count("calls", path)
+        cloud.state.ledger.count("calls", path)
         form = await form_of(request) if place == "token" else {}
         username = _username(cloud, request, form or {}) if cloud.faults.has_username_scope() else None
-        if seconds := cloud.faults.take(faults.SLOW, place, username):
-            await asyncio.sleep(seconds)
         application = _application(cloud, request, form or {})
-        answer = _refusal(cloud, place, username, application) or await handler(request)
-        cut = cloud.faults.take(faults.CUT_BODY, place, username)
-        return cut_answer(answer, hang_up=cut == "dropped") if cut else answer
+
+        async def answer() -> Response:
+            return _refusal(cloud, place, username, application) or await handler(request)
+
+        return await through(cloud.faults, faults.TROUBLES, place, username, answer)
 
     return handle
 
@@ -61,17 +60,6 @@ def bearer_of(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def page(status: int = 200) -> Response:
-    """HTML where JSON belongs."""
-    return Response(PAGE, status, media_type="text/html")
-
-
-def cut_answer(answer: Response, *, hang_up: bool) -> Response:
-    """The first half of an answer that announces its whole length."""
-    kept = {name: value for name, value in answer.headers.items() if name != "content-length"}
-    return CutAnswer(bytes(answer.body), answer.status_code, kept, hang_up=hang_up)
-
-
 def _username(cloud: Cloud, request: Request, form: Mapping[str, str]) -> str | None:
     token = bearer_of(request) or form.get("refresh_token") or form.get("code") or ""
     return cloud.state.owner_of(token) or request.query_params.get("username")
@@ -89,19 +77,12 @@ def _refusal(cloud: Cloud, place: str, username: str | None, application: str) -
         recent = cloud.recent_calls.setdefault(application, deque())
         wait_s = _wait_s(recent, limit.limit, cloud.clock())
         if wait_s is not None:
-            return _too_many(str(wait_s) if limit.retry_after else "")
-    retry_after = take(faults.RATE_LIMITED, place, username)
-    if retry_after is not None:
-        return _too_many(retry_after)
-    if status := take(faults.SERVER_ERROR, place, username):
-        return page(status)
-    if status := take(faults.CLIENT_ERROR, place, username):
-        return Response(status_code=status)
+            return too_many(str(wait_s) if limit.retry_after else "")
     if body := take(faults.UNAUTHORIZED, place, username):
         return json_response(INVALID_TOKEN, 401) if body == "apigee" else Response(status_code=401)
     if take(faults.FORBIDDEN, place, username):
         return Response(status_code=403)
-    return page() if take(faults.HTML, place, username) else None
+    return None
 
 
 def _wait_s(recent: deque[datetime], limit: int, now: datetime) -> int | None:
@@ -112,7 +93,3 @@ def _wait_s(recent: deque[datetime], limit: int, now: datetime) -> int | None:
         recent.append(now)
         return None
     return math.ceil((recent[0] + HOUR - now) / timedelta(seconds=1)) if recent else 3600
-
-
-def _too_many(retry_after: str) -> Response:
-    return Response(status_code=429, headers={"Retry-After": retry_after} if retry_after else {})

@@ -1,17 +1,30 @@
 """What of one account has been uploaded, when, and in which version; pure, no HTTP."""
 
+import itertools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from evercgm.providers.dexcom.simulator.faults import Settled
+from evercgm.simulator_kit.spans import Settled
 from evercgm.simulator_kit.trace import Trace, TraceRecord
 
 INSTANT = timedelta(microseconds=1)
 
 
+class Seen(NamedTuple):
+    """How a reading can be seen now: its value, whether a receiver brought it, and the wearer's offset from UTC."""
+
+    glucose_mg_dl: int
+    by_receiver: bool
+    offset: timedelta
+
+
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """As seen at `now` (aware). A record is uploaded `delay` after its instant unless a span holds it longer."""
+    """As seen at `now` (aware). A record is uploaded `delay` after its instant unless a span holds it longer.
+
+    `offset`: of the zone in which the wearer is at home; `moved_offset`: where they are while `moved` lasts.
+    """
 
     now: datetime
     delay: timedelta = timedelta(0)
@@ -21,6 +34,9 @@ class Uploads:
     add_mg_dl: int = 0
     renewed: Settled | None = None
     keeps_both: bool = False
+    offset: timedelta = timedelta(0)
+    moved: Settled | None = None
+    moved_offset: timedelta = timedelta(0)
 
     @property
     def visible_until(self) -> datetime:
@@ -30,14 +46,21 @@ class Uploads:
     def uploaded_at(self, measured_at: datetime) -> datetime:
         """When the first version of this record came to the cloud."""
         at = measured_at + self.delay
-        for span in (self.late, self.dump):
+        for span in self._holding:
             if span is not None and span.covers(measured_at):
                 at = max(at, span.at)
         return at
 
+    @property
+    def _holding(self) -> tuple[Settled | None, Settled | None]:
+        """What holds readings back, until it comes."""
+        return self.late, self.dump
+
     def is_visible(self, measured_at: datetime) -> bool:
         """Whether the record has been uploaded."""
-        return self.uploaded_at(measured_at) <= self.now
+        if measured_at + self.delay > self.now:
+            return False
+        return not any(span is not None and span.at > self.now and span.covers(measured_at) for span in self._holding)
 
     def changed_at(self, measured_at: datetime) -> datetime:
         """When the version that can be seen now was uploaded."""
@@ -47,9 +70,14 @@ class Uploads:
                 at = max(at, span.at) if span else at
         return at
 
-    def is_from_receiver(self, measured_at: datetime) -> bool:
-        """Whether a receiver uploads it, not a phone."""
-        return self.dump is not None and self.dump.covers(measured_at)
+    def seen(self, record: TraceRecord) -> Seen:
+        """The present version of a record."""
+        at = record.measured_at
+        return Seen(self.value_of(record), self.dump is not None and self.dump.covers(at), self.offset_at(at))
+
+    def offset_at(self, measured_at: datetime) -> timedelta:
+        """What the wearer's device showed then, from UTC."""
+        return self.moved_offset if self.moved is not None and self.moved.covers(measured_at) else self.offset
 
     def is_renewed(self, measured_at: datetime) -> bool:
         """Whether it has another recordId now."""
@@ -63,19 +91,26 @@ class Uploads:
 
     def new_since(self, trace: Trace, since: datetime | None) -> tuple[TraceRecord, TraceRecord] | None:
         """First and last reading that can be seen and whose upload is later than `since`; None if there is none."""
-        low, high = 0, trace.count_before(self.visible_until)
-        if since is not None:
-            spans = [span for span in (self.late, self.dump, self.corrected, self.renewed) if span is not None]
-            low = trace.count_before(min([since - self.delay, *(span.start for span in spans)]))
 
-        def counts(record: TraceRecord) -> bool:
-            at = record.measured_at
+        def counts(ordinal: int) -> bool:
+            at = trace.record(ordinal).measured_at
             return self.is_visible(at) and (since is None or self.changed_at(at) > since)
 
-        ordinals = range(low, high)
-        first = next((record for n in ordinals if counts(record := trace.record(n))), None)
-        last = next((record for n in reversed(ordinals) if counts(record := trace.record(n))), None)
-        return (first, last) if first and last else None
+        ends: list[int] = []
+        for ordinals in self._touched_since(trace, since):
+            ends += itertools.islice(filter(counts, ordinals), 1)
+            ends += itertools.islice(filter(counts, reversed(ordinals)), 1)
+        return (trace.record(min(ends)), trace.record(max(ends))) if ends else None
+
+    def _touched_since(self, trace: Trace, since: datetime | None) -> list[range]:
+        """Where to look for what was uploaded or changed after `since`: in what is young, and in spans shown since."""
+        high = trace.count_before(self.visible_until)
+        if since is None:
+            return [range(high)]
+        spans = (self.late, self.dump, self.corrected, self.renewed)
+        shown = [span for span in spans if span is not None and since < span.at <= self.now]
+        young = range(trace.count_before(since - self.delay), high)
+        return [young, *(range(trace.count_before(s.start), min(trace.count_before(s.end), high)) for s in shown)]
 
 
 def _shows(span: Settled | None, measured_at: datetime, now: datetime) -> bool:

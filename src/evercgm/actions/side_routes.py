@@ -1,0 +1,173 @@
+"""Reads the other ways in of a connection, each in its own stream and with its own trouble, before its own is read."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+
+from evercgm.actions.saving import save_batch
+from evercgm.core import counts
+from evercgm.core.errors import BadInput, EvercgmError, ReconnectNeeded, VendorDenied
+from evercgm.core.reading import Batch
+from evercgm.core.sync import CLOCK_ALLOWANCE, Window, advance, next_live_poll, next_poll
+from evercgm.core.tokens import Secret, is_due
+from evercgm.core.verdict import Trouble, judge
+from evercgm.logs import get_logger
+from evercgm.provider_kit.contract import Provider
+from evercgm.provider_kit.vendors import Vendors
+from evercgm.storage import connections, routes
+from evercgm.storage.connections import Loaded
+from evercgm.storage.database import Database
+from evercgm.storage.readings import Saved, add
+from evercgm.storage.routes import SideRoute
+
+log = get_logger(__name__)
+Answer = TypeVar("Answer")
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class SideRead:
+    """What the other ways gave. ``failure``: of one that failed; ``next_at`` (aware UTC): when the first is due again.
+
+    ``count``: how many there are.
+    """
+
+    saved: Saved = field(default_factory=Saved)
+    failure: EvercgmError | None = None
+    next_at: datetime | None = None
+    count: int = 0
+
+
+async def read_side_routes(db: Database, vendors: Vendors, loaded: Loaded, clock: Clock, *, at_once: bool) -> SideRead:
+    """Read each whose time has come; ``at_once``: each that does not wait for a sign-in.
+
+    A failure of one is noted there, and stops neither the others nor the connection. Raises SealBroken, and what is a
+    bug or the loss of the database.
+    """
+    async with db.as_worker() as conn:
+        sides = await routes.of_connection(conn, db.vault, loaded.id)
+    found = SideRead(count=len(sides))
+    for side in sides:
+        if side.next_sync_at is None or not (at_once or side.due):
+            found = _with(found, side.next_sync_at)
+            continue
+        found = await _read_one(db, vendors, loaded, side, clock, found)
+    return found
+
+
+def _with(found: SideRead, next_at: datetime | None) -> SideRead:
+    times = [at for at in (found.next_at, next_at) if at is not None]
+    return replace(found, next_at=min(times, default=None))
+
+
+async def _read_one(
+    db: Database, vendors: Vendors, loaded: Loaded, side: SideRoute, clock: Clock, found: SideRead
+) -> SideRead:
+    try:
+        provider = vendors.providers.get(side.route)
+        if provider is None:
+            raise BadInput("route", "this version knows no such way in")
+        saved = await _Reader(db, vendors, loaded, side, provider, clock).read()
+    except EvercgmError as failure:
+        return replace(_with(found, await _failed(db, side, failure, clock())), failure=failure)
+    added = add(found.saved, saved)
+    now = clock()
+    chance = random.random()  # noqa: S311 - spreads the load
+    next_at = _next_at(provider, now, saved.newest or side.newest_at, chance)
+    async with db.as_worker() as conn:
+        await routes.note(conn, side, newest_at=advance(side.newest_at, saved.newest, now), next_sync_at=next_at)
+    if side.reason is not None:
+        log.info("route_recovered", connection_id=side.connection_id, route=side.route, was=side.reason)
+    return replace(_with(found, next_at), saved=added)
+
+
+def _next_at(provider: Provider, now: datetime, newest: datetime | None, chance: float) -> datetime:
+    if provider.live is None:
+        return next_poll(now, provider.poll_every, chance)
+    return next_live_poll(now, newest, provider.cadence, provider.live, chance)
+
+
+async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: datetime) -> datetime | None:
+    """Notes the failure by the same ladder as a connection's own; when it is tried again, None: never by itself."""
+    before = Trouble(side.reason, side.failure_count, side.next_sync_at)
+    verdict = judge(failure, before, now, random.random())  # noqa: S311
+    if verdict.reason != side.reason:
+        log.warning(
+            "route_failing",
+            connection_id=side.connection_id,
+            route=side.route,
+            region=side.region,
+            reason=verdict.reason,
+            error=type(failure).__name__,
+        )
+    async with db.as_worker() as conn:
+        await routes.note(
+            conn, side, reason=verdict.reason, failure_count=verdict.count, next_sync_at=verdict.next_sync_at
+        )
+    return verdict.next_sync_at
+
+
+class _Reader:
+    """One read of one way in, its session renewed at most once."""
+
+    def __init__(
+        self, db: Database, vendors: Vendors, loaded: Loaded, side: SideRoute, provider: Provider, clock: Clock
+    ):
+        self._db = db
+        self._vendors = vendors
+        self._loaded = loaded
+        self._side = side
+        self._provider = provider
+        self._clock = clock
+
+    async def read(self) -> Saved:
+        """From what is stored of it, or as far back as it gives, to now."""
+        now = self._clock()
+        rung = self._provider.rereads[0]
+        start = now - (self._provider.keeps or rung.back)
+        if self._side.newest_at is not None:
+            start = max(start, self._side.newest_at - rung.back)
+        window = Window(start, now + CLOCK_ALLOWANCE)
+        app = self._vendors.app(self._side.route, self._side.region)
+        http = self._vendors.client(self._side.route, self._side.region)
+        batch = await self._call(lambda token: self._provider.read(http, app, token, window))
+        return await self._store(batch, window)
+
+    async def _call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
+        """With a session that is good; after a 401 renewed once, and repeated once."""
+        if is_due(self._side.tokens, self._clock()):
+            await self._renew()
+        try:
+            return await use(self._side.tokens.access)
+        except VendorDenied as denied:
+            if not denied.expired_token:
+                raise
+        await self._renew()
+        return await use(self._side.tokens.access)
+
+    async def _renew(self) -> None:
+        if not self._side.tokens.refresh:
+            raise ReconnectNeeded("password_needed")
+        app = self._vendors.app(self._side.route, self._side.region)
+        http = self._vendors.client(self._side.route, self._side.region)
+        tokens = await self._provider.refresh(http, app, self._side.tokens.refresh)
+        async with self._db.as_worker() as conn:
+            await routes.save_session(conn, self._db.vault, self._side, tokens)
+        self._side = replace(self._side, tokens=tokens)
+        log.info("route_session_renewed", connection_id=self._side.connection_id, route=self._side.route)
+
+    async def _store(self, batch: Batch, window: Window) -> Saved:
+        account = batch.account_id or self._side.account_id or "unknown"
+        provider, region = self._provider, self._side.region
+        async with self._db.as_worker() as conn:
+            if not await connections.lock(conn, self._loaded.id):
+                return Saved()
+            saved = await save_batch(
+                conn, self._vendors, provider, batch, window,
+                person_id=self._side.person_id, connection_id=self._loaded.id, account=account,
+            )  # fmt: skip
+        self._vendors.counts.add(counts.READINGS, provider.route, region, by=saved.inserted + saved.updated)
+        self._vendors.counts.add(counts.REJECTED, provider.route, region, by=saved.rejected)
+        return saved

@@ -1,0 +1,1 @@
+"""Dexcom Share's cloud as an ASGI app of its own, with faults on switches; shares no code with the client."""

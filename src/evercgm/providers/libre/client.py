@@ -1,0 +1,168 @@
+"""What is asked of LibreLinkUp's data calls, where and how; what the answers mean is said in mapping.
+
+Facts of the service were read in code and recorded answers of systems that run, 2022 to 2026: it publishes none.
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+import httpx2
+import msgspec
+
+from evercgm.core.errors import (
+    OperatorMustAct,
+    ReconnectNeeded,
+    VendorChanged,
+    VendorDenied,
+    VendorTryLater,
+)
+from evercgm.core.reading import Batch
+from evercgm.core.sync import Window
+from evercgm.core.tokens import Secret
+from evercgm.provider_kit.contract import Survey, VendorApp
+from evercgm.provider_kit.send import Answer, raise_for_data, send
+from evercgm.providers.libre import mapping
+from evercgm.providers.libre.mapping import Envelope, Followed
+
+WORLD, RUSSIA, CHINA = "https://api.libreview.io", "https://api.libreview.ru", "https://api-cn.myfreestyle.cn"
+# The vendor's own regional hosts of the world; a name that it sends and that is not here is followed nowhere.
+SHARDS = ("ae", "ap", "au", "ca", "de", "eu", "eu2", "fr", "jp", "la", "us")
+# The floor on the app's version since October 2025; it rises about once a year.
+DEFAULT_VERSION = "4.16.0"
+PRODUCT = "llu.android"
+USER_AGENT = "evercgm"
+KEEPS = timedelta(hours=12)
+LOGBOOK_REACH = timedelta(days=14)
+MAINTENANCE_S = 600
+# Of the answer's own status.
+GOOD, STEP, MAINTENANCE, TOO_OLD = 0, 4, 911, 920
+# HTTP statuses seen at the sign-in only, without a body: this address is banned for a while.
+ADDRESS_BANS = (430, 476)
+_UNFOLLOWED = frozenset({"couldnotloadpatient", "followernotconnecttopatient"})
+# The session is no longer known there; it comes with one HTTP status or another.
+_NO_SESSION = "missingcacheduser"
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What our access token holds: the vendor's, whose it is, whom it reads, and on which of the vendor's hosts."""
+
+    token: str
+    user_id: str
+    patient_id: str
+    shard: str
+
+
+def hosts(base_url: str) -> tuple[str, ...]:
+    """All hosts that an account of this region may live on."""
+    return (base_url, *(place(base_url, shard) for shard in SHARDS)) if base_url == WORLD else (base_url,)
+
+
+def place(base_url: str, shard: str) -> str:
+    """The base URL of a regional host; "" is the entry. Raises VendorChanged for one that is not in the table."""
+    if not shard:
+        return base_url
+    if shard not in SHARDS or base_url in (RUSSIA, CHINA):
+        raise VendorChanged("an account sent to a region that is not in our table")
+    return f"https://api-{shard}.libreview.io" if base_url == WORLD else f"{base_url}/{shard}"
+
+
+def headers(app: VendorApp) -> dict[str, str]:
+    """What every call carries."""
+    version = app.version or DEFAULT_VERSION
+    return {"product": PRODUCT, "version": version, "User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
+
+
+def read_answer(app: VendorApp, answer: Answer) -> Envelope:
+    """Any answer: with another HTTP status than 200 what it says beside that, which may be nothing.
+
+    Raises OperatorMustAct where the vendor takes this version of its app no longer; VendorTryLater for 200 and no JSON.
+    """
+    try:
+        envelope = mapping.read_envelope(answer.body)
+    except VendorTryLater:
+        if answer.status == 200:
+            raise
+        return Envelope(None, None)
+    if envelope.status == TOO_OLD:
+        sent, floor = app.version or DEFAULT_VERSION, mapping.version_in(envelope) or "another one"
+        raise OperatorMustAct(f"LibreLinkUp takes version {floor} and later of its app, and {sent} was sent")
+    return envelope
+
+
+async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Survey:
+    """What is there of the followed person: the newest value; scans are kept for 14 days, all else for 12 hours.
+
+    Raises ReconnectNeeded(unfollowed), OperatorMustAct, VendorDenied, VendorTryLater, VendorChanged.
+    """
+    access = read_access(token)
+    followed = {one.id: one for one in await connections(http, app, access)}
+    if access.patient_id not in followed:
+        raise ReconnectNeeded("unfollowed")
+    one = followed[access.patient_id]
+    first = min(datetime.now(UTC) - LOGBOOK_REACH, one.newest) if one.newest is not None else None
+    return Survey(one.id, first, one.newest, one.device_id)
+
+
+async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: Window) -> Batch:
+    """All that the vendor shows of the followed person, whatever the window: its calls know none.
+
+    Where the window begins before what the graph reaches, and something came since, the logbook's scans as well.
+    Raises as ``survey``.
+    """
+    access, now = read_access(token), datetime.now(UTC)
+    path = f"/llu/connections/{access.patient_id}"
+    batch = mapping.read_graph(await _get(http, app, access, f"{path}/graph"), now, access.patient_id)
+    newest = max((reading.measured_at for reading in batch.readings + batch.live), default=None)
+    # A sensor that has been still for days has no scans since either: it costs one call a poll, not two.
+    if newest is None or window.start >= min(newest, now) - KEEPS:
+        return batch
+    logbook = mapping.read_logbook(await _get(http, app, access, f"{path}/logbook"), now)
+    return mapping.joined(batch, logbook)
+
+
+async def connections(http: httpx2.AsyncClient, app: VendorApp, access: Access) -> tuple[Followed, ...]:
+    """Whom the account follows. Raises as ``survey``."""
+    return mapping.read_connections(await _get(http, app, access, "/llu/connections"))
+
+
+def read_access(token: Secret) -> Access:
+    """Our own access token. Raises VendorDenied where it is none of ours: a new sign-in mends that."""
+    try:
+        return msgspec.json.decode(token.reveal(), type=Access)
+    except (msgspec.MsgspecError, ValueError):
+        raise VendorDenied("an access token of another form", expired_token=True) from None
+
+
+async def _get(http: httpx2.AsyncClient, app: VendorApp, access: Access, path: str) -> object:
+    own = {
+        "Authorization": f"Bearer {access.token}",
+        "Account-Id": hashlib.sha256(access.user_id.encode()).hexdigest(),
+    }
+    answer = await send(http, "GET", place(app.base_url, access.shard) + path, headers=headers(app) | own)
+    envelope = read_answer(app, answer)
+    _raise_refusal(answer, envelope)
+    if envelope.status == GOOD:
+        return envelope.data
+    if envelope.status == STEP and envelope.word in _UNFOLLOWED:
+        raise ReconnectNeeded("unfollowed")
+    raise_for_outage(envelope)
+
+
+def _raise_refusal(answer: Answer, envelope: Envelope) -> None:
+    """Raise what stands against any use of this answer."""
+    if envelope.word == _NO_SESSION:
+        raise VendorDenied("the vendor does not know the session any more", expired_token=True)
+    if envelope.sends_on:
+        # The account has moved: the next sign-in begins at the entry and is sent to where it lives now.
+        raise VendorDenied("the account lives on another host now", expired_token=True)
+    if answer.status in ADDRESS_BANS:
+        raise VendorTryLater(f"the vendor's cloud answered with status {answer.status}", answer.retry_after_s)
+    raise_for_data(answer)
+
+
+def raise_for_outage(envelope: Envelope) -> NoReturn:
+    """What an answer's own status stands for that means nothing else: the token is kept, and it is tried again."""
+    if envelope.status == MAINTENANCE:
+        raise VendorTryLater("the vendor's cloud is under maintenance", MAINTENANCE_S)
+    raise VendorTryLater("the vendor's cloud answered with a status that we do not know")

@@ -1,0 +1,1 @@
+"""CareLink as the CarePartner app sees it, simulated."""

@@ -1,0 +1,158 @@
+"""Other ways in of a connection, beside its own: their sessions sealed, where each stands, what troubles it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from evercgm.core.tokens import Secret, Tokens
+from evercgm.storage.database import Connection, Row, load_queries
+from evercgm.storage.vault import Place, Vault
+
+QUERIES = load_queries("routes.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class SideRoute:
+    """A way in as one sync needs it. Times aware UTC.
+
+    ``tokens``: the session, and what signs in again where that may be kept. ``newest_at``: of what came by this way.
+    ``next_sync_at`` None: only the person's next sign-in wakes it; ``due``: it has come, by the database's clock.
+    ``connected_at``: that of the last sign-in.
+    """
+
+    id: str
+    connection_id: str
+    person_id: str
+    route: str
+    region: str
+    account_id: str | None
+    tokens: Tokens
+    newest_at: datetime | None
+    reason: str | None
+    failure_count: int
+    next_sync_at: datetime | None
+    connected_at: datetime
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """Another way in as its owner may see it; times aware UTC."""
+
+    route: str
+    region: str
+    reason: str | None
+    newest_at: datetime | None
+    connected_at: datetime
+
+
+def _secret_place(route_id: str) -> Place:
+    return Place("routes", "secret", route_id)
+
+
+def _session_place(route_id: str) -> Place:
+    return Place("routes", "session", route_id)
+
+
+async def store(
+    conn: Connection,
+    vault: Vault,
+    *,
+    connection_id: str,
+    person_id: str,
+    route: str,
+    region: str,
+    account_id: str | None,
+    tokens: Tokens,
+) -> None:
+    """Store a fresh sign-in. In the caller's transaction, as the worker."""
+    named = {"connection_id": connection_id, "route": route}
+    found = await (await conn.execute(QUERIES["id_of"], named)).fetchone()
+    route_id = found["id"] if found else str(uuid.uuid4())
+    values = {**named, "person_id": person_id, "region": region, "account_id": account_id}
+    await conn.execute(QUERIES["store"], {**values, **_sealed(vault, route_id, tokens)})
+
+
+async def of_connection(conn: Connection, vault: Vault, connection_id: str) -> list[SideRoute]:
+    """All of them, opened. Raises SealBroken."""
+    rows = await (await conn.execute(QUERIES["of_connection"], {"connection_id": connection_id})).fetchall()
+    return [_opened(vault, row) for row in rows]
+
+
+async def told(conn: Connection, connection_ids: list[str]) -> dict[str, tuple[RouteView, ...]]:
+    """As the worker, of connections that were proven to be the caller's: their other ways in, by connection."""
+    found: dict[str, tuple[RouteView, ...]] = {}
+    if connection_ids:
+        for row in await (await conn.execute(QUERIES["told"], {"connection_ids": connection_ids})).fetchall():
+            view = RouteView(row["route"], row["region"], row["reason"], row["newest_at"], row["connected_at"])
+            found[row["connection_id"]] = (*found.get(row["connection_id"], ()), view)
+    return found
+
+
+async def save_session(conn: Connection, vault: Vault, side: SideRoute, tokens: Tokens) -> bool:
+    """A renewed session; False where the person has signed in anew, or left, meanwhile."""
+    values = {**_sealed(vault, side.id, tokens), "connected_at": side.connected_at}
+    return await (await conn.execute(QUERIES["save_session"], values)).fetchone() is not None
+
+
+async def note(
+    conn: Connection,
+    side: SideRoute,
+    *,
+    newest_at: datetime | None = None,
+    account_id: str | None = None,
+    reason: str | None = None,
+    failure_count: int = 0,
+    next_sync_at: datetime | None,
+) -> None:
+    """How a read of it ended; nothing where the person has signed in anew meanwhile."""
+    values = {
+        "id": side.id,
+        "connected_at": side.connected_at,
+        "newest_at": newest_at,
+        "account_id": account_id,
+        "reason": reason,
+        "failure_count": failure_count,
+        "next_sync_at": next_sync_at,
+    }
+    await conn.execute(QUERIES["note"], values)
+
+
+async def forget(conn: Connection, connection_id: str, route: str | None = None) -> bool:
+    """Delete one way, or all of them; whether there was one."""
+    values = {"connection_id": connection_id, "route": route}
+    return bool(await (await conn.execute(QUERIES["forget"], values)).fetchall())
+
+
+def _sealed(vault: Vault, route_id: str, tokens: Tokens) -> dict[str, object]:
+    return {
+        "id": route_id,
+        "secret": vault.seal(tokens.refresh, _secret_place(route_id)),
+        "session": vault.seal(tokens.access, _session_place(route_id)),
+        "expires_at": tokens.expires_at,
+    }
+
+
+def _opened(vault: Vault, row: Row) -> SideRoute:
+    def opened(name: str, place: Place) -> Secret:
+        return vault.open(row[name], place)
+
+    return SideRoute(
+        id=row["id"],
+        connection_id=row["connection_id"],
+        person_id=row["person_id"],
+        route=row["route"],
+        region=row["region"],
+        account_id=row["vendor_account_id"],
+        tokens=Tokens(
+            access=opened("session", _session_place(row["id"])),
+            refresh=opened("secret", _secret_place(row["id"])),
+            expires_at=row["session_expires_at"],
+        ),
+        newest_at=row["newest_at"],
+        reason=row["reason"],
+        failure_count=row["failure_count"],
+        next_sync_at=row["next_sync_at"],
+        connected_at=row["connected_at"],
+        due=bool(row["due"]),
+    )

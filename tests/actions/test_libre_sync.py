@@ -1,0 +1,200 @@
+"""LibreLinkUp as a person meets it: a sign-in, whole syncs, and each trouble as a status of the connection."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sync_world import World
+
+from evercgm.actions import sign_in
+from evercgm.core.errors import ChooseFirst, ReconnectNeeded
+from evercgm.core.tokens import Secret
+from evercgm.provider_kit.contract import Credentials, VendorApp
+from evercgm.providers.libre.simulator.app import create_app
+from evercgm.providers.libre.simulator.people import DEMO_PASSWORD, KIM
+
+LIBRE = ("libre", "world")
+FOLLOWER, FAMILY = "follower@example.com", "family@example.com"
+STORED = 'select r."timestamp", r.value from public.glucose_readings r where r.person_id = %s order by 1, 2'
+BY_STREAM = """
+select split_part(stream, '/', 2), split_part(record_key, ':', 1), count(*)
+from cgm_private.reading_details where person_id = %s group by 1, 2 order by 1, 2"""
+
+
+@dataclass
+class Followed:
+    """The world with LibreLinkUp's cloud in it."""
+
+    world: World
+    cloud: Any
+
+    async def connect(self, username: str = FOLLOWER, *, keep: bool = True, password: str = DEMO_PASSWORD) -> str:
+        return await sign_in.by_password(
+            self.world.db,
+            self.world.vendors,
+            self.world.caller,
+            person_id=self.world.person_id,
+            route="libre",
+            region="world",
+            credentials=Credentials(Secret(username), Secret(password), keep),
+        )
+
+    def stored(self) -> list[tuple[Any, ...]]:
+        return self.world.sql(STORED, self.world.person_id)
+
+    def by_stream(self) -> dict[tuple[str, str], int]:
+        return {(way, kind): n for way, kind, n in self.world.sql(BY_STREAM, self.world.person_id)}
+
+    def calls(self, place: str) -> int:
+        return int(self.cloud.state.ledger.counts("calls").get(place, 0))
+
+
+@pytest.fixture
+async def followed(world: World, tmp_path: Path) -> AsyncIterator[Followed]:
+    app = create_app(tmp_path / "libre")
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
+        world.vendors = replace(
+            world.vendors,
+            apps={**world.vendors.apps, LIBRE: VendorApp("world", "http://libre.test/libre")},
+            clients={**world.vendors.clients, LIBRE: http},
+        )
+        yield Followed(world, app.state.cloud)
+    app.state.cloud.state.ledger.close()
+
+
+async def test_the_first_sync_stores_history_scans_and_the_present_value_and_the_next_one_nothing_twice(
+    followed: Followed,
+) -> None:
+    connection_id = await followed.connect()
+
+    first = await followed.world.sync(connection_id)
+    stored = followed.stored()
+    await followed.world.sync(connection_id)
+
+    assert first is not None
+    assert (first.outcome, followed.world.status(connection_id)) == ("succeeded", ("connected", None))
+    by_stream = followed.by_stream()
+    assert by_stream["libre", "history"] >= 100
+    assert by_stream["libre.live", "live"] >= 20
+    assert len({at for at, _value in stored}) == len(stored)
+    # At most one more value of history and one more minute came between the two.
+    assert set(stored) <= set(followed.stored())
+    assert len(followed.stored()) <= len(stored) + 2
+    # The logbook is asked for at the first sync, and not again.
+    assert followed.calls("logbook") == 1
+
+
+async def test_a_sensor_at_rest_is_connected_with_its_one_last_value(followed: Followed) -> None:
+    followed.cloud.set_fault("upload_delay_min", 3 * 24 * 60)
+    connection_id = await followed.connect("entry@example.com")
+
+    result = await followed.world.sync(connection_id)
+
+    assert result is not None
+    assert (result.outcome, followed.world.status(connection_id)) == ("succeeded", ("connected", None))
+    assert followed.by_stream().keys() == {("libre.live", "live")}
+
+
+async def test_of_a_family_the_chosen_one_is_read_and_one_sign_in_was_enough(followed: Followed) -> None:
+    with pytest.raises(ChooseFirst) as several:
+        await followed.connect(FAMILY)
+    assert several.value.attempt is not None
+    signed_in = followed.calls("login")
+
+    world = followed.world
+    connection_id = await sign_in.choose(world.db, world.vendors, world.caller, several.value.attempt, KIM.patient_id)
+    await world.sync(connection_id)
+
+    assert followed.calls("login") == signed_in
+    assert world.status(connection_id) == ("connected", None)
+    assert followed.by_stream()["libre", "history"] <= 49
+
+
+@pytest.mark.parametrize("trouble", [("tokens_ended", True), ("moved", "us")])
+async def test_ended_tokens_and_a_move_cost_one_sign_in_where_the_password_is_kept(
+    followed: Followed, trouble: tuple[str, object]
+) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault(*trouble)
+    before = followed.calls("login")
+
+    result = await followed.world.sync(connection_id)
+
+    assert result is not None
+    assert result.outcome in ("succeeded", "nothing_new")
+    # One sign-in: the entry, and the host that it names.
+    assert followed.calls("login") - before == 2
+    assert followed.world.status(connection_id) == ("connected", None)
+
+
+async def test_ended_tokens_ask_for_the_password_where_it_is_not_kept(followed: Followed) -> None:
+    connection_id = await followed.connect(keep=False)
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault("tokens_ended", True)
+    before = followed.calls("login")
+
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("expired", "password_needed")
+    assert followed.calls("login") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("unfollowed", "followerNotConnectToPatient", ("expired", "unfollowed")),
+        ("minimum_version", "4.17.0", ("error", "operator_must_act")),
+        ("cloudflare", 403, ("error", "vendor_denied")),
+        ("cloudflare", 429, ("connected", "rate_limited")),
+        ("maintenance", True, ("connected", "vendor_unavailable")),
+        ("html", True, ("connected", "vendor_unavailable")),
+        ("token_refused", "jwt", ("error", "vendor_denied")),
+        ("login_ban", {"status": 476, "retry_after": 65620}, ("connected", None)),
+    ],
+)
+async def test_each_trouble_of_the_data_is_a_status_that_says_whose_turn_it_is(
+    followed: Followed, name: str, value: object, status: tuple[str, str | None]
+) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault(name, value)
+
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == status
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("login_step", "tou", "accept_terms"),
+        ("login_step", "2faVerify", "two_factor"),
+        ("wrong_password_word", "incorrect username/password", "wrong_password"),
+    ],
+)
+async def test_a_new_sign_in_that_only_the_person_can_mend_is_tried_once(
+    followed: Followed, name: str, value: object, reason: str
+) -> None:
+    connection_id = await followed.connect()
+    followed.cloud.set_fault("tokens_ended", True)
+    followed.cloud.set_fault(name, value)
+    if reason == "wrong_password":
+        followed.cloud.accounts[FOLLOWER] = replace(followed.cloud.accounts[FOLLOWER], password="another")
+    before = followed.calls("login")
+
+    for _ in range(3):
+        await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("expired", reason)
+    assert followed.calls("login") - before <= 2
+
+
+async def test_a_wrong_password_connects_nobody(followed: Followed) -> None:
+    with pytest.raises(ReconnectNeeded, match="wrong_password"):
+        await followed.connect(password="wrong")
+
+    assert followed.world.sql("select count(*) from public.cgm_connections") == [(0,)]
