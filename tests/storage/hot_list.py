@@ -94,7 +94,8 @@ HOT: Mapping[str, Sequence[str]] = {
     "identity.session_owner": ("sessions_pkey",),
     "identity.signing_keys": (),
     "identity.use_link": ("sign_in_links_pkey",),
-    "jobs.held": ("pgqueuer_pkey",),
+    # By its number, or among the few that its worker has in hand.
+    "jobs.held": ("pgqueuer_",),
     "jobs.hurry": ("pgqueuer_unique_dedupe_key",),
     "jobs.waiting": ("pgqueuer_ep_ea_idx",),
     "readiness.history_there": (),
@@ -203,6 +204,12 @@ COLD: Mapping[str, Sequence[str]] = {
         "erase.erased_persons",
         "jobs.count_syncs",
         "jobs.forget_syncs",
+    ),
+    "an import: a file at a time, by hand; its readings are saved as a sync saves them": (
+        "imports.make_connection",
+        "imports.own_by_files",
+        "imports.note_run",
+        "imports.note_success",
     ),
     "evercgm person and sign-in: an operator's words about owners and persons": (
         "persons.add_person",

@@ -9,17 +9,21 @@ where j.dedupe_key = any(%(keys)s::text[])
   and j.priority < %(priority)s
 
 -- name: waiting
--- whether there is one that a worker could begin now. (In order, so that it is found by the index of what is queued and
--- not by reading the table until one turns up.)
-select (
-  select true
-  from cgm_jobs.pgqueuer j
-  where j.entrypoint = any(%(entrypoints)s::text[])
-    and j.status = 'queued'
-    and j.execute_after <= now()
-  order by j.execute_after
-  limit 1
-) is not null as waiting
+-- whether there is one that a worker could begin now. (Kind by kind and in order, so that the first is found by the index
+-- of what is queued, and not by sorting all that waits or reading the table until one turns up.)
+select exists (
+  select
+  from unnest(%(entrypoints)s::text[]) as kind (name)
+  cross join lateral (
+    select
+    from cgm_jobs.pgqueuer j
+    where j.entrypoint = kind.name
+      and j.status = 'queued'
+      and j.execute_after <= now()
+    order by j.execute_after
+    limit 1
+  ) first
+) as waiting
 
 -- name: count_syncs
 -- those of some connections, under way or not

@@ -21,13 +21,9 @@ on conflict do nothing
 returning id, connection_id, trigger, state, window_from, window_to, job_id, starts, false as fresh
 
 -- name: start_run
-<<<<<<< HEAD
--- A redelivered job resumes the same row and counts its starts there. due_at: when a scheduled one should have begun.
--- (Distinct from, here and below, has it found by its id, and not by the index of everybody's open runs.)
-=======
 -- A redelivered job resumes the same row and counts its starts there: who started it last carries it out, and what
 -- another one still does for it is refused (count_batch, finish_run). due_at: when a scheduled one should have begun.
->>>>>>> main
+-- (Distinct from, here and below, has it found by its id, and not by the index of everybody's open runs.)
 update cgm_private.sync_runs
 set state = 'running',
     job_id = coalesce(%(job_id)s::bigint, job_id),
