@@ -3,8 +3,8 @@
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -12,7 +12,7 @@ from statistics import median
 import psycopg
 
 from bench.crowd import Size, id_of, owner_of
-from bench.kit import beside, drop_database, scratch_server
+from bench.kit import beside, drop_database, ms, scratch_server
 from bench.million_readings import LOOKS, Crowd, open_crowd
 from evercgm.logs import set_up_logs
 from evercgm.storage.embedded import Embedded
@@ -27,20 +27,22 @@ ROUNDS = 30
 
 
 async def run(server: Embedded) -> list[list[str]]:
-    """A line a number of parts; one crowd after the other, since each fills the memory of the server."""
-    return [[name, *await _measured(server, days)] for name, days in DAYS_A_PART.items()]
-
-
-async def _measured(server: Embedded, days: int) -> list[str]:
-    async with _in_parts(server, days) as crowd:
-        planned, pages = await _plan(crowd)
-        took: dict[str, list[float]] = {name: [] for name in LOOKS}
+    """A line a number of parts; all of them in turn, look by look."""
+    async with AsyncExitStack() as stack:
+        crowds = {name: await stack.enter_async_context(_in_parts(server, days)) for name, days in DAYS_A_PART.items()}
+        took = {(name, look): list[float]() for name in crowds for look in LOOKS}
         for n in range(ROUNDS + 5):
-            for name, look in LOOKS.items():
-                seconds = await look(crowd)
-                if n >= 5:
-                    took[name].append(seconds)
-        return [*(f"{median(times) * 1000:.1f} ms" for times in took.values()), f"{planned:.1f} ms", f"{pages:,}"]
+            for word, look in LOOKS.items():
+                for name, crowd in crowds.items():
+                    seconds = await look(crowd)
+                    if n >= 5:
+                        took[name, word].append(seconds)
+        return [await _line(name, crowd, [took[name, word] for word in LOOKS]) for name, crowd in crowds.items()]
+
+
+async def _line(name: str, crowd: Crowd, took: Sequence[Sequence[float]]) -> list[str]:
+    planned, pages = await _plan(crowd)
+    return [name, *(f"{ms(times):.1f} ms" for times in took), f"{planned:.1f} ms", f"{pages:,}"]
 
 
 @asynccontextmanager
