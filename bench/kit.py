@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -54,6 +55,16 @@ class Bar:
     reach: str
     reached: bool | None
     notes: Sequence[str] = ()
+
+
+def is_big() -> bool:
+    """Whether what takes tens of gigabytes and many minutes is wanted, too: ``BIG=1``."""
+    return os.environ.get("BIG", "") not in ("", "0")
+
+
+def not_run(name: str, reach: str, needs: str) -> Bar:
+    """The line of a bar that is measured with ``BIG=1`` alone."""
+    return Bar(name, "not run: BIG", "", "", reach, None, (f"BIG=1 runs it: {needs}",))
 
 
 @dataclass
@@ -170,6 +181,11 @@ async def open_bench(server: Embedded, base_url: str, key: bytes | None = None) 
             yield bench
         finally:
             vars(dexcom)["send"] = send
+
+
+async def drop_database(server: Embedded, name: str) -> None:
+    """Gone, whoever is connected."""
+    await execute(server.superuser_dsn, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 async def add_person(bench: Bench) -> Person:

@@ -1,4 +1,7 @@
-"""``python -m bench.run``: the bars, each beside the plain thing it is held against; prints one table."""
+"""``python -m bench.run``: the bars, each beside the plain thing it is held against; prints one table.
+
+``BIG=1`` in the environment runs those that need tens of gigabytes, too; else the table says that they were not run.
+"""
 
 import asyncio
 import sys
@@ -6,14 +9,17 @@ import time
 from collections.abc import Sequence
 
 from bench import (
+    big_readings,
     connections_list,
     history_sync,
     import_file,
     incremental_sync,
     key_rotation,
     many_workers,
+    million_readings,
     one_by_one,
     readings_api,
+    scheduling,
     worker_memory,
 )
 from bench.kit import Bar, scratch_server
@@ -27,7 +33,7 @@ async def run_all(server: Embedded, only: Sequence[str] = ()) -> list[Bar]:
     """Every bar in turn on one database, or those whose module is named."""
     measures = (
         *(history_sync, incremental_sync, one_by_one, readings_api, connections_list, key_rotation),
-        *(import_file, many_workers, worker_memory),
+        *(import_file, many_workers, worker_memory, scheduling, million_readings, big_readings),
     )
     chosen = [one for one in measures if not only or one.__name__.rpartition(".")[2] in only]
     return [bar for one in chosen for bar in await one.run(server)]

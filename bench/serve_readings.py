@@ -31,10 +31,11 @@ Told = dict[str, Any]
 
 @asynccontextmanager
 async def ours(told: Told, token_file: Path) -> AsyncIterator[Any]:
-    """The API as it is, standalone; a Bearer token of the owner goes into ``token_file``."""
+    """The API as it is, standalone; a Bearer token of the owner, or of each of many, goes into ``token_file``."""
     settings = read_settings({"EVERCGM_PUBLIC_URL": "http://127.0.0.1", "ENCRYPTION_KEY": told["key"]})
     async with open_runtime(settings, Secret(told["service_dsn"])) as runtime:
-        _write(token_file, issue_jwt(runtime.keys, told["owner_id"], timedelta(hours=1)))
+        owners = told.get("owner_ids") or [told["owner_id"]]
+        _write(token_file, "\n".join(issue_jwt(runtime.keys, owner, timedelta(hours=12)) for owner in owners))
         yield create_app(runtime)
 
 

@@ -1,6 +1,6 @@
 """public.glucose_readings in parts by range of id (docs/partition_readings.sql): everything that hung on it holds.
 
-What it costs, and why no other key than the id will do: docs/decisions/0005-partitions.md.
+What it costs, and why no other key than the id will do: docs/decisions/0007-partitions.md.
 """
 
 import json

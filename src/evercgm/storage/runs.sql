@@ -23,6 +23,7 @@ returning id, connection_id, trigger, state, window_from, window_to, job_id, sta
 -- name: start_run
 -- A redelivered job resumes the same row and counts its starts there: who started it last carries it out, and what
 -- another one still does for it is refused (count_batch, finish_run). due_at: when a scheduled one should have begun.
+-- (Distinct from, here and below, has it found by its id, and not by the index of everybody's open runs.)
 update cgm_private.sync_runs
 set state = 'running',
     job_id = coalesce(%(job_id)s::bigint, job_id),
@@ -32,7 +33,7 @@ set state = 'running',
     ) end),
     started_at = coalesce(started_at, now())
 where id = %(id)s
-  and state <> 'done'
+  and state is distinct from 'done'
 returning starts
 
 -- name: count_batch
@@ -53,7 +54,7 @@ update cgm_private.sync_runs
 set state = 'done', outcome = %(outcome)s, reason = %(reason)s, finished_at = now()
 where id = %(id)s
   and starts = %(starts)s
-  and state <> 'done'
+  and state is distinct from 'done'
 returning outcome, trigger, fetched, inserted, updated, rejected
 
 -- name: forget_quiet_runs
