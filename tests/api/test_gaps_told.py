@@ -166,6 +166,16 @@ async def test_connected_and_nothing_there_yet(
     assert [gap["reason"] for gap in told["gaps"]] == ["not_read_yet", "vendor_delay"]
 
 
+async def test_where_share_is_the_only_way_its_holes_are_its_own_and_nothing_is_still_being_fetched(
+    client: httpx2.AsyncClient, ada: Owner, admin: Run, connection_id: str
+) -> None:
+    await admin("update public.cgm_connections set token_expires_at = '9999-12-31' where id = %s", (connection_id,))
+    await admin("update cgm_private.sync_state set history_done_at = null where connection_id = %s", (connection_id,))
+    await add_readings(admin, ada.person_id, connection_id, [ago(hours=8), *steps(ago(hours=6), 72)])
+
+    assert short(await get(client, ada)) == [("signal_lost", 115)]
+
+
 @pytest.mark.parametrize(
     ("query", "field", "says"),
     [

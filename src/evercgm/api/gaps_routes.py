@@ -69,9 +69,9 @@ def _period(from_: datetime | None, to: datetime | None) -> tuple[datetime, date
 
 
 def _facts_of(vendors: Vendors) -> gaps.FactsOf:
-    def facts(provider: str, region: str | None) -> gaps.Facts:
+    def facts(provider: str, region: str | None, by_other_ways: bool) -> gaps.Facts:
         for one in vendors.providers.values():
-            if one.provider == provider:
+            if one.provider == provider and one.is_side_route == by_other_ways:
                 place = one.regions.get(region or "")
                 return gaps.Facts(place.delay if place else timedelta(), one.cadence, one.keeps)
         return gaps.Facts(timedelta(), CADENCE, None)

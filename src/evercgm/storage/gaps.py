@@ -25,7 +25,7 @@ class Facts:
     keeps: timedelta | None
 
 
-FactsOf = Callable[[str, str | None], Facts]
+FactsOf = Callable[[str, str | None, bool], Facts]
 
 
 async def evidence(
@@ -33,13 +33,13 @@ async def evidence(
 ) -> tuple[list[Hole], Evidence]:
     """The newest 1,000 holes between two aware instants, and what is known beside them.
 
-    ``facts_of`` gives the facts of a provider's region. Raises NotYours, BadInput(person_id).
+    ``facts_of`` gives the facts of a provider's region; of its other ways in where the third is set. Raises NotYours, BadInput(person_id).
     """
     async with db.as_person(caller.claims) as conn:
         chosen = await choose_person(conn, person_id)
         values = {"person_id": chosen, "start": start, "end": end, "most": MOST}
-        rows = await _rows(conn, "sources", values)
-        facts = {row["id"]: facts_of(row["provider"], row["region"]) for row in rows}
+        rows = await _rows(conn, "sources", values | {"by_file": BY_FILE})
+        facts = {row["id"]: facts_of(row["provider"], row["region"], row["by_other_ways"]) for row in rows}
         limits = {
             "connection_ids": list(facts),
             "holes_s": [one.cadence.total_seconds() * HOLE for one in facts.values()],
@@ -79,7 +79,7 @@ def _source(row: Row, facts: Facts) -> Source:
         connected_at=row["connected_at"],
         last_sync_at=row["last_sync_at"],
         next_sync_at=row["next_sync_at"],
-        history_done=row["history_done"],
+        history_done=row["history_done"] or row["by_other_ways"],
         history_start=row["history_start"],
         by_file=row["region"] == BY_FILE,
     )

@@ -92,8 +92,10 @@ left join lateral (
 order by f."timestamp" desc
 
 -- name: sources
--- The person's connections, the newest first. Without sync_state: the host app's own.
+-- The person's connections, the newest first. Without sync_state: the host app's own. by_other_ways: it has no login of
+-- its own; what came is all that there is.
 select c.id, c.provider::text as provider, c.status::text as status, s.region,
+       c.token_expires_at >= timestamp '9999-12-31' and s.region is distinct from %(by_file)s as by_other_ways,
        case when s.connection_id is null then 'not_adopted' else s.reason end as reason,
        coalesce(s.connected_at,
          least(greatest(c.created_at, timestamp '1970-01-01'), timestamp '2999-12-31') at time zone 'UTC') as connected_at,
