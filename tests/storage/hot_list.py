@@ -100,6 +100,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "readiness.history_there": (),
     "readiness.migration_recorded": (),
     "readings.correct_readings": ("glucose_readings_pkey",),
+    "readings.forget_rejected": ("rejected_records_received_at_idx", "rejected_records_pkey"),
     "readings.keep_rejected": ("rejected_records_person_id_idx",),
     "readings.lock_person": (),
     "readings.match": (

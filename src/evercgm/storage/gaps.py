@@ -33,7 +33,8 @@ async def evidence(
 ) -> tuple[list[Hole], Evidence]:
     """The newest 1,000 holes between two aware instants, and what is known beside them.
 
-    ``facts_of`` gives the facts of a provider's region; of its other ways in where the third is set. Raises NotYours, BadInput(person_id).
+    ``facts_of`` gives the facts of a provider's region; of its other ways in where the third is set.
+    Raises NotYours, BadInput(person_id).
     """
     async with db.as_person(caller.claims) as conn:
         chosen = await choose_person(conn, person_id)

@@ -339,3 +339,8 @@ async def _keep_rejected(conn: Connection, owner: Owner, batch: Batch) -> tuple[
     )
     row = await cursor.fetchone()
     return (int(row["added"]), int(row["doubtful"])) if row else (0, 0)
+
+
+async def forget_rejected(conn: Connection) -> None:
+    """Records that were kept aside 30 days ago, 1,000 at a time."""
+    await conn.execute(QUERIES["forget_rejected"])

@@ -249,3 +249,15 @@ with incoming as (
 select (select count(*) from added) as added,
        count(*) filter (where reason = any(%(unread)s::text[]) and times_seen < %(enough)s) as doubtful
 from everything
+
+-- name: forget_rejected
+-- What could not be read is kept for 30 days; a row that somebody else has in hand is left to the next turn.
+delete from cgm_private.rejected_records
+where id in (
+  select k.id
+  from cgm_private.rejected_records k
+  where k.received_at < now() - interval '30 days'
+  order by k.received_at
+  limit 1000
+  for update skip locked
+)

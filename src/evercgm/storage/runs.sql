@@ -49,7 +49,13 @@ where id = %(id)s
 returning id
 
 -- name: finish_run
--- No row: it has ended, or is not ours any more.
+-- No row: it has ended, or is not ours any more. What is told of a connection's runs goes back 90 days.
+with old as (
+  delete from cgm_private.sync_runs
+  where connection_id = %(connection_id)s
+    and requested_at < now() - interval '90 days'
+    and id <> %(id)s
+)
 update cgm_private.sync_runs
 set state = 'done', outcome = %(outcome)s, reason = %(reason)s, finished_at = now()
 where id = %(id)s
@@ -58,25 +64,20 @@ where id = %(id)s
 returning outcome, trigger, fetched, inserted, updated, rejected
 
 -- name: forget_quiet_runs
--- Of scheduled runs that found nothing, in a row, only the last is kept; beyond 90 days none.
+-- Of scheduled runs that found nothing, in a row, only the last is kept.
 delete from cgm_private.sync_runs old
 where old.connection_id = %(connection_id)s
   and old.state = 'done'
   and old.id <> %(id)s
-  and (
-    old.requested_at < now() - interval '90 days'
-    or (
-      old.outcome = 'nothing_new'
-      and old.trigger = 'schedule'
-      and old.finished_at > coalesce(
-        (
-          select max(kept.finished_at)
-          from cgm_private.sync_runs kept
-          where kept.connection_id = %(connection_id)s
-            and kept.state = 'done'
-            and not (kept.outcome = 'nothing_new' and kept.trigger = 'schedule')
-        ),
-        '-infinity'
-      )
-    )
+  and old.outcome = 'nothing_new'
+  and old.trigger = 'schedule'
+  and old.finished_at > coalesce(
+    (
+      select max(kept.finished_at)
+      from cgm_private.sync_runs kept
+      where kept.connection_id = %(connection_id)s
+        and kept.state = 'done'
+        and not (kept.outcome = 'nothing_new' and kept.trigger = 'schedule')
+    ),
+    '-infinity'
   )
