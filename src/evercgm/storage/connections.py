@@ -315,7 +315,10 @@ async def wake(conn: Connection, connection_id: str) -> None:
 
 
 async def due(conn: Connection, most: int) -> tuple[list[str], list[str]]:
-    """Ids of connections to sync now, by the database's clock: those that somebody asked for, those that are due."""
+    """Ids of connections to sync now, by the database's clock: those that somebody asked for, those that are due.
+
+    ``most`` of each: however many were asked for, they take no place from those that are due.
+    """
     rows = await (await conn.execute(QUERIES["due"], {"most": most})).fetchall()
     asked = [row["connection_id"] for row in rows if row["asked"]]
     return asked, [row["connection_id"] for row in rows if not row["asked"]]
