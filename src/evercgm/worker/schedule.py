@@ -3,7 +3,7 @@
 from evercgm.storage import attempts, connections, jobs, readings
 from evercgm.storage.database import Database
 
-# A turn enqueues at most this many that were asked for, and as many that are due; the rest is still due at the next turn, 5 s on.
+# A turn enqueues at most this many that were asked for, and as many that are due; the rest at the next one, 5 s on.
 MOST = 1000
 
 
