@@ -7,10 +7,11 @@ import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import typer
@@ -37,6 +38,7 @@ from evercgm.providers.medtronic.simulator.app import create_app as create_medtr
 from evercgm.providers.medtronic.simulator.cloud import ACCOUNTS as CARELINK_ACCOUNTS
 from evercgm.providers.medtronic.simulator.faults import KINDS as CARELINK_FAULTS
 from evercgm.simulator_kit.answers import ConnectionCut
+from evercgm.simulator_kit.control import Steered
 from evercgm.simulator_kit.faults import FaultError, FaultKind, read_text
 from evercgm.simulator_kit.trace import TraceError
 
@@ -48,6 +50,19 @@ DEMO_CALLBACK = "http://127.0.0.1:8400/api/metabolic/cgm/dexcom/callback"
 STOP_WITHIN_S = 2
 
 Kinds = Sequence[FaultKind[Any]]
+
+
+class Account(Protocol):
+    """Somebody who can sign in."""
+
+    @property
+    def username(self) -> str: ...
+    @property
+    def password(self) -> str | None: ...
+    @property
+    def label(self) -> str: ...
+
+
 # Name, password (None where there is none), label.
 Person = tuple[str, str | None, str]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free port.")]
@@ -108,72 +123,66 @@ def simulate_dexcom(
     _run("Dexcom", make, data_dir, (host, port), DEXCOM_PREFIX, people, as_json)
 
 
-@simulate_app.command("dexcom-share", epilog=_fault_list(SHARE_FAULTS))
-def simulate_dexcom_share(
-    port: Port = 8402,
-    host: Host = "127.0.0.1",
-    data_dir: DataDir = Path(".simulators/dexcom-share"),
-    trace: TraceFile = None,
-    anchor: Anchor = None,
-    fault: Faults = None,
-    as_json: AsJson = False,
-) -> None:
-    """Dexcom Share, the follower service: sign-in by password, the last 24 hours in real time."""
-    faults, ends_at = _read_faults(SHARE_FAULTS, fault), _read_anchor(anchor)
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A cloud whose people sign in by password. ``desk``: where its faults are set."""
 
-    def make() -> Starlette:
-        app = create_share(data_dir, trace=trace, anchor=ends_at)
-        for name, value in faults:
-            app.state.cloud.desk.set_fault(name, value)
-        return app
-
-    people: list[Person] = [(account.username, account.password, account.label) for account in SHARE_ACCOUNTS]
-    _run("Dexcom Share", make, data_dir, (host, port), SHARE_PREFIX, people, as_json)
+    command: str
+    title: str
+    what: str
+    port: int
+    prefix: str
+    faults: Kinds
+    accounts: Sequence[Account]
+    create: Callable[..., Starlette]
+    desk: Callable[[Starlette], Steered]
 
 
-@simulate_app.command("libre", epilog=_fault_list(LIBRE_FAULTS))
-def simulate_libre(
-    port: Port = 8403,
-    host: Host = "127.0.0.1",
-    data_dir: DataDir = Path(".simulators/libre"),
-    trace: TraceFile = None,
-    anchor: Anchor = None,
-    fault: Faults = None,
-    as_json: AsJson = False,
-) -> None:
-    """LibreLinkUp, the follower service of FreeStyle Libre: sign-in, connections, graph, logbook."""
-    faults, ends_at = _read_faults(LIBRE_FAULTS, fault), _read_anchor(anchor)
-
-    def make() -> Starlette:
-        app = create_libre(data_dir, trace=trace, anchor=ends_at)
-        for name, value in faults:
-            app.state.cloud.set_fault(name, value)
-        return app
-
-    people: list[Person] = [(account.username, account.password, account.label) for account in LIBRE_ACCOUNTS]
-    _run("LibreLinkUp", make, data_dir, (host, port), LIBRE_PREFIX, people, as_json)
+FOLLOWED = (
+    Followed(
+        "dexcom-share", "Dexcom Share", "Dexcom Share, the follower service: the last 24 hours in real time.",
+        8402, SHARE_PREFIX, SHARE_FAULTS, SHARE_ACCOUNTS, create_share, lambda app: app.state.cloud.desk,
+    ),
+    Followed(
+        "libre", "LibreLinkUp", "LibreLinkUp, the follower service of FreeStyle Libre: connections, graph, logbook.",
+        8403, LIBRE_PREFIX, LIBRE_FAULTS, LIBRE_ACCOUNTS, create_libre, lambda app: app.state.cloud,
+    ),
+    Followed(
+        "medtronic", "CareLink", "Medtronic's CareLink as its CarePartner app sees it: the last 24 hours.",
+        8404, MEDTRONIC_PREFIX, CARELINK_FAULTS, CARELINK_ACCOUNTS, create_medtronic, lambda app: app.state.cloud,
+    ),
+)  # fmt: skip
 
 
-@simulate_app.command("medtronic", epilog=_fault_list(CARELINK_FAULTS))
-def simulate_medtronic(
-    port: Port = 8404,
-    host: Host = "127.0.0.1",
-    data_dir: DataDir = Path(".simulators/medtronic"),
-    trace: TraceFile = None,
-    fault: Faults = None,
-    as_json: AsJson = False,
-) -> None:
-    """Medtronic's CareLink as its CarePartner app sees it: discovery, login, the last 24 hours."""
-    faults = _read_faults(CARELINK_FAULTS, fault)
+def _command(cloud: Followed) -> Callable[..., None]:
+    def simulate(
+        port: Port = cloud.port,
+        host: Host = "127.0.0.1",
+        data_dir: DataDir = Path(".simulators", cloud.command),
+        trace: TraceFile = None,
+        anchor: Anchor = None,
+        fault: Faults = None,
+        as_json: AsJson = False,
+    ) -> None:
+        faults, ends_at = _read_faults(cloud.faults, fault), _read_anchor(anchor)
 
-    def make() -> Starlette:
-        app = create_medtronic(data_dir, trace=trace)
-        for name, value in faults:
-            app.state.cloud.set_fault(name, value)
-        return app
+        def make() -> Starlette:
+            app = cloud.create(data_dir, trace=trace, anchor=ends_at)
+            for name, value in faults:
+                cloud.desk(app).set_fault(name, value)
+            return app
 
-    people: list[Person] = [(account.username, account.password, account.label) for account in CARELINK_ACCOUNTS]
-    _run("CareLink", make, data_dir, (host, port), MEDTRONIC_PREFIX, people, as_json)
+        _run(cloud.title, make, data_dir, (host, port), cloud.prefix, _people(cloud.accounts), as_json)
+
+    return simulate
+
+
+for _one in FOLLOWED:
+    simulate_app.command(_one.command, help=_one.what, epilog=_fault_list(_one.faults))(_command(_one))
+
+
+def _people(accounts: Sequence[Account], prefix: str = "") -> list[Person]:
+    return [(account.username, account.password, prefix + account.label) for account in accounts]
 
 
 @simulate_app.command("all")
@@ -198,17 +207,11 @@ def simulate_all(
         return Clouds(
             {
                 DEXCOM_PREFIX: dexcom,
-                SHARE_PREFIX: create_share(data_dir / "dexcom-share", trace=trace, anchor=anchor),
-                LIBRE_PREFIX: create_libre(data_dir / "libre", trace=trace),
-                MEDTRONIC_PREFIX: create_medtronic(data_dir / "medtronic", trace=trace),
+                **{one.prefix: one.create(data_dir / one.command, trace=trace, anchor=anchor) for one in FOLLOWED},
             }
         )
 
-    people: list[Person] = [
-        *((account.username, account.password, f"Dexcom Share: {account.label}") for account in SHARE_ACCOUNTS),
-        *((account.username, account.password, f"LibreLinkUp: {account.label}") for account in LIBRE_ACCOUNTS),
-        *((account.username, account.password, f"CareLink: {account.label}") for account in CARELINK_ACCOUNTS),
-    ]
+    people = [person for cloud in FOLLOWED for person in _people(cloud.accounts, f"{cloud.title}: ")]
     _run("vendor clouds", make, data_dir, (host, port), "", people, as_json)
 
 
