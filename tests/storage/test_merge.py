@@ -304,3 +304,22 @@ async def test_a_trend_that_only_the_newest_one_has_stays_when_a_newer_one_has_c
         assert [(row["trend"], row["trend_rate"]) for row in await cursor.fetchall()] == [
             ("flat", 0.4), ("singleUp", None)
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("history_first", [True, False])
+async def test_a_present_value_never_rewrites_what_the_vendors_history_says_of_the_same_slot(
+    db: Database, history_first: bool
+) -> None:
+    slot = timedelta(minutes=2, seconds=20)
+    history = Owner("p-1", "c-1", "libre/libre/account", lesser=("libre/libre.live/",), slot=slot)
+    live = Owner(
+        "p-1", "c-1", "libre/libre.live/account", greater=("libre/libre/", "libre/libre.live/"), slot=slot, shares=True
+    )
+    said = [(reading(0, 110, "history"), history), (reading(0, 100, "now"), live)]
+
+    for one, owner in said if history_first else reversed(said):
+        await save(db, one, owner=owner)
+    assert [value for _id, value in await stored(db)] == [110]
+
+    await save(db, reading(0, 104, "now"), owner=live)
+    assert [value for _id, value in await stored(db)] == [110]
