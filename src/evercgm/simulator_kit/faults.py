@@ -102,7 +102,7 @@ class Switchboard:
 
     def add(self, fault: Fault) -> Fault:
         """Turn a switch on in its scope; False as value turns it off. Raises FaultError for a senseless limit."""
-        check_limits(fault)
+        _check_limits(fault)
         self.active = [other for other in self.active if other.scope != fault.scope]
         if fault.value is not False:
             # The newest first: it is met before a wider one that was on already.
@@ -147,7 +147,7 @@ def read_text(kinds: Sequence[FaultKind[Any]], text: str) -> tuple[FaultKind[Any
     return kind, kind.read(value)
 
 
-def check_limits(fault: Fault) -> None:
+def _check_limits(fault: Fault) -> None:
     """Raises FaultError where count, probability or path make no sense for this fault."""
     kind, name = fault.kind, fault.kind.name
     limited = fault.count is not None or fault.probability != 1.0 or fault.path is not None

@@ -68,10 +68,10 @@ def opened(text: Secret, kind: type[T]) -> T:
 def _reveal(value: object) -> str:
     if isinstance(value, Secret):
         return value.reveal()
-    raise NotImplementedError
+    raise TypeError(f"{type(value).__name__} is not kept")
 
 
 def _hide(kind: type, value: object) -> object:
     if kind is Secret and isinstance(value, str):
         return Secret(value)
-    raise NotImplementedError
+    raise TypeError(f"{kind.__name__} is not kept")
