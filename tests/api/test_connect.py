@@ -289,3 +289,20 @@ async def test_a_yes_by_cookie_comes_from_our_own_page(
     ours = await browser.post(CONFIRM, json={"attempt": attempt}, headers={"Origin": ORIGIN})
 
     assert (elsewhere.status_code, nobody.status_code, ours.status_code) == (403, 401, 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("medtronic/oauth", {"region": "eu"}, "region"),
+        ("medtronic/callback", {"token_bundle": "{}"}, "provider"),
+        ("libre/login", {"region": "world", "username": "a@example.com", "password": "p"}, "region"),
+    ],
+)
+async def test_a_way_in_that_the_operator_has_not_turned_on_is_refused_by_its_field(
+    client: httpx2.AsyncClient, ada: Owner, path: str, body: dict[str, str], field: str
+) -> None:
+    answer = await client.post(f"{BASE}/{path}", json=body, headers=ada.bearer)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"].startswith(f"{field}: ")

@@ -150,7 +150,7 @@ def child_of(demo: Demo, word: str) -> int:
 
 def test_a_worker_killed_in_mid_sync_loses_and_doubles_nothing(long_demo: Demo) -> None:
     person_id = str(long_demo.line["persons"][0]["id"])
-    worker, cloud = child_of(long_demo, "work"), child_of(long_demo, "dexcom")
+    worker, cloud = child_of(long_demo, "work"), child_of(long_demo, "all")
     part = "select fetched from cgm_private.sync_runs where person_id = %s and state = 'running' and fetched > 0"
     assert "cgm=connected" in connect(long_demo, person_id)
     until(lambda: sql(long_demo, part, person_id), "a part of the history is stored")

@@ -14,6 +14,7 @@ from evercgm.core.audit import OPERATOR
 from evercgm.core.errors import BadInput, SealBroken
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
+from evercgm.provider_kit.contract import Consent
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import adoption, attempts, connections
 from evercgm.storage.audit import record
@@ -65,9 +66,10 @@ class _Opened:
 
 
 def check_terms(vendors: Vendors, route: str, region: str | None, host_key: bytes, *, leaked: bool = False) -> Terms:
-    """The terms of a run. Raises BadInput: a provider that we cannot sync, a region that is not set up here."""
-    if route not in vendors.providers:
-        raise BadInput("--provider", f"only these can be taken over: {', '.join(sorted(vendors.providers))}")
+    """The terms of a run. Raises BadInput: a provider that hands out no tokens by consent; a region not set up here."""
+    known = sorted(name for name, one in vendors.providers.items() if isinstance(one.login, Consent))
+    if route not in known:
+        raise BadInput("--provider", f"only these can be taken over: {', '.join(known)}")
     if region is not None and (route, region) not in vendors.apps:
         raise BadInput("--region", f"this region is not set up here; set up: {_offered(vendors, route)}")
     return Terms(route, region, HostEnvelope(host_key), leaked)

@@ -86,7 +86,7 @@ async def finish_paste(
     An address names the sign-in that it ends; ``person_id`` and ``region`` count for a bundle alone. Raises as
     ``by_password``, and BadInput(pasted), GrantRefused.
     """
-    login = _paste_of(vendors.providers[route])
+    login = _paste_of(vendors.offered(route))
     state = _state_of(pasted) if pasted else None
     async with db.as_person(caller.claims) as conn:
         await _may_begin(conn, person_id, (route, region))

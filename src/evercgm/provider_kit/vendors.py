@@ -33,6 +33,12 @@ class Vendors:
             raise BadInput("region", f"this region is not offered here; offered: {offered}")
         return found
 
+    def offered(self, route: str) -> Provider:
+        """A way in that this service offers somewhere. Raises BadInput(provider)."""
+        if not any(offered == route for offered, _region in self.apps):
+            raise BadInput("provider", "is not offered here; the operator decides which are")
+        return self.providers[route]
+
     def client(self, route: str, region: str) -> httpx2.AsyncClient:
         """The HTTP client of this registration: it reaches the hosts of this region and no other, whoever asks."""
         return self.clients[route, region]

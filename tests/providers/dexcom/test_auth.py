@@ -13,9 +13,11 @@ from starlette.routing import Route
 
 from evercgm.core.errors import EvercgmError, GrantRefused, OperatorMustAct, VendorChanged, VendorTryLater
 from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import Login, VendorApp
+from evercgm.provider_kit.contract import Consent, Login, VendorApp
 from evercgm.providers.dexcom import PROVIDER
 
+assert isinstance(PROVIDER.login, Consent)
+LOGIN = PROVIDER.login
 FIXTURES = Path(__file__).parent / "fixtures"
 CALLBACK = "https://app.test/callback?x=1"
 APP = VendorApp("us", "http://dexcom.test", "client-1", Secret("key-1"), CALLBACK)
@@ -40,7 +42,7 @@ def token_endpoint(body: bytes, status: int, seen: dict[str, object]) -> httpx2.
 
 
 def test_the_consent_page_is_asked_with_every_documented_field() -> None:
-    url = urlsplit(PROVIDER.begin(APP, Login("S 1&2", "challenge")))
+    url = urlsplit(LOGIN.begin(APP, Login("S 1&2", "challenge")))
 
     assert f"{url.scheme}://{url.netloc}{url.path}" == "http://dexcom.test/v3/oauth2/login"
     assert dict(parse_qsl(url.query)) == {
@@ -58,7 +60,7 @@ def test_the_consent_page_is_asked_with_every_documented_field() -> None:
 async def test_a_code_becomes_tokens_with_credentials_in_the_form() -> None:
     seen: dict[str, object] = {}
     async with token_endpoint((FIXTURES / "oauth_token_refresh.json").read_bytes(), 200, seen) as http:
-        tokens = await PROVIDER.finish(http, APP, Secret("code-1"), Secret("verifier-1"))
+        tokens = await LOGIN.finish(http, APP, Secret("code-1"), Secret("verifier-1"))
 
     assert (tokens.access, tokens.refresh) == (Secret("simulated.access.2"), Secret("simulated.refresh.2"))
     assert tokens.lifetime_s == 7200

@@ -13,9 +13,11 @@ from starlette.routing import Route
 
 from evercgm.core.errors import EvercgmError, GrantRefused, OperatorMustAct, VendorChanged, VendorTryLater
 from evercgm.core.tokens import Secret, Tokens
-from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.contract import Consent, VendorApp
 from evercgm.providers.dexcom import PROVIDER
 
+assert isinstance(PROVIDER.login, Consent)
+LOGIN = PROVIDER.login
 FIXTURES = Path(__file__).parent / "fixtures"
 APP = VendorApp("us", "http://dexcom.test", "client-1", Secret("key-1"), "https://app.test/callback")
 EXPECTED: dict[str, type[EvercgmError]] = {
@@ -36,7 +38,7 @@ async def finish(body: bytes, status: int = 200, content_type: str = "applicatio
 
     app = Starlette(routes=[Route("/v3/oauth2/token", token, methods=["POST"])])
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as http:
-        return await PROVIDER.finish(http, APP, Secret("code-1"), Secret("verifier-1"))
+        return await LOGIN.finish(http, APP, Secret("code-1"), Secret("verifier-1"))
 
 
 async def test_the_documented_answer_to_a_code_is_a_pair_for_two_hours() -> None:

@@ -150,7 +150,7 @@ def _newest_slot(rows: Sequence[_Row | None], extra: Sequence[int], frame: _Fram
 def _refuse_mmol(patient: _Patient, raws: Sequence[object]) -> None:
     """sg is mg/dL whatever bgUnits says; an answer that looks like mmol/L all the same is never converted."""
     values = [value for raw in raws if isinstance(raw, dict) and (value := _number(raw.get("sg"))) and value > 0]
-    if values and patient.bgUnits in MMOL_L and max(values) <= HIGHEST_MMOL_L:
+    if values and _text(patient.bgUnits) in MMOL_L and max(values) <= HIGHEST_MMOL_L:
         raise VendorChanged("an answer whose values may be mmol/L")
 
 
