@@ -63,14 +63,23 @@ class TwoWays:
 @asynccontextmanager
 async def open_two_ways(database: Any, folder: Path) -> AsyncIterator[TwoWays]:
     anchor = datetime.now(UTC)
-    async with open_world(database.admin_dsn, database.service_dsn, folder / "cloud", anchor=anchor) as world:
-        app = create_app(folder / "share", anchor=world.cloud.state.cloud.state.anchor)
-        weather = Weather(app)
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(weather)) as http:
-            world.vendors = replace(
-                world.vendors,
-                apps={**world.vendors.apps, SHARE: VendorApp("us", "http://share.test/dexcom_share")},
-                clients={**world.vendors.clients, SHARE: http},
-            )
-            yield TwoWays(world, app.state.cloud, weather)
-        app.state.cloud.ledger.close()
+    async with (
+        open_world(database.admin_dsn, database.service_dsn, folder / "cloud", anchor=anchor) as world,
+        share_beside(world, folder / "share") as ways,
+    ):
+        yield ways
+
+
+@asynccontextmanager
+async def share_beside(world: World, folder: Path, **more: Any) -> AsyncIterator[TwoWays]:
+    """Share's cloud beside the official one, with the same recordings. ``more``: as its ``create_app``."""
+    app = create_app(folder, anchor=world.cloud.state.cloud.state.anchor, **more)
+    weather = Weather(app)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(weather)) as http:
+        world.vendors = replace(
+            world.vendors,
+            apps={**world.vendors.apps, SHARE: VendorApp("us", "http://share.test/dexcom_share")},
+            clients={**world.vendors.clients, SHARE: http},
+        )
+        yield TwoWays(world, app.state.cloud, weather)
+    app.state.cloud.ledger.close()

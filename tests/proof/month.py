@@ -14,13 +14,17 @@ from uuid import uuid4
 import database_clock
 import month_plan as plan
 from sync_world import World, walk_consent
+from two_ways import TwoWays
 
+from evercgm.actions import sign_in
 from evercgm.actions.confirm import confirm
 from evercgm.actions.disconnect import disconnect
 from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
 from evercgm.core.connection import CADENCE
 from evercgm.core.gaps import explain
+from evercgm.core.tokens import Secret
+from evercgm.provider_kit.contract import Credentials
 from evercgm.providers.dexcom import PROVIDER
 from evercgm.storage import connections, gaps
 
@@ -53,13 +57,17 @@ class Wearer:
 class Month:
     """``reasons``: how often syncs failed for what. ``mistold``: stretches that were explained wrongly, and how."""
 
-    world: World
+    ways: TwoWays
     chance: random.Random
     now: datetime = plan.BEGAN
     wearers: list[Wearer] = field(default_factory=list)
     syncs: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     mistold: list[tuple[plan.Trouble, int, str, list[str]]] = field(default_factory=list)
+
+    @property
+    def world(self) -> World:
+        return self.ways.world
 
     @property
     def cloud(self) -> Any:
@@ -99,6 +107,7 @@ class Month:
         self.now = at
         database_clock.move(self.world.admin_dsn, at)
         self.cloud.move_clock(now=at)
+        self.ways.share.desk.move_clock(now=at)
         for trouble in before:
             if trouble.fault is not None and trouble not in lasting:
                 self.cloud.set_fault(trouble.fault, None, path=trouble.path)
@@ -135,6 +144,20 @@ class Month:
         wearer.signs_in_at, wearer.connected_at = None, self.now
         row = self.world.sql("select id from public.cgm_connections where person_id = %s", wearer.person_id)
         wearer.connection_id = row[0][0]
+        if plan.has_share(wearer.number):
+            await self._add_share(wearer)
+
+    async def _add_share(self, wearer: Wearer) -> None:
+        """The same account's second way in, with a password that may be kept."""
+        await sign_in.by_password(
+            self.world.db,
+            self.world.vendors,
+            wearer.caller,
+            person_id=wearer.person_id,
+            route="dexcom_share",
+            region="us",
+            credentials=Credentials(Secret(wearer.username), Secret(plan.PASSWORD), keep=True),
+        )
 
     async def _sync_due(self) -> None:
         async with self.world.db.as_worker() as conn:
@@ -164,9 +187,11 @@ class Month:
     async def _ask_why(self, trouble: plan.Trouble, told: str) -> None:
         """As the page asks: what the newest stretch without readings of each person is explained by.
 
-        Who came back meanwhile is not asked: theirs begins with what is not read yet.
+        Who came back meanwhile is not asked: theirs begins with what is not read yet. Nor is who has Share: there
+        readings go on.
         """
-        for wearer in (one for one in self.wearers if one.connected_at < trouble.start):
+        asked = (one for one in self.wearers if one.connected_at < trouble.start and not plan.has_share(one.number))
+        for wearer in asked:
             start = self.now - plan.DAY
             holes, known = await gaps.evidence(
                 self.world.db, wearer.caller, wearer.person_id, start, self.now, lambda *_: FACTS

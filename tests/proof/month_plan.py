@@ -8,6 +8,7 @@ from typing import Literal
 
 from evercgm.core.gaps import Reason
 from evercgm.providers.dexcom.simulator.cloud import Account
+from evercgm.providers.dexcom_share.simulator.cloud import Account as ShareAccount
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # The clocks of Europe and of the United States go back in it; and it is past, whatever the machine's own clock says.
@@ -17,6 +18,8 @@ ENDS = BEGAN + (DAYS + QUIET_DAYS) * DAY
 STEP = 4 * HOUR
 RECORDINGS = ("hall2018_2133-018", "hall2018_2133-035")
 Deed = Literal["revoke", "password", "disconnect", "connect"]
+# It opens nothing else.
+PASSWORD = "evercgm-month"
 # How long a person takes to sign in again after we had to ask for it.
 HESITATION = 30 * HOUR
 
@@ -79,6 +82,20 @@ def accounts(count: int) -> list[Account]:
         Account(username(n), f"wearer {n}", RECORDINGS[n % len(RECORDINGS)], utc_offset_min=_home(n))
         for n in range(count)
     ]
+
+
+def share_accounts(count: int) -> list[ShareAccount]:
+    """The same people, as far as they have the second way in; the clock of it follows none of their journeys."""
+    return [
+        ShareAccount(username(n), PASSWORD, f"wearer {n}", RECORDINGS[n % len(RECORDINGS)])
+        for n in range(count)
+        if has_share(n)
+    ]
+
+
+def has_share(number: int) -> bool:
+    """One in five, so that each kind of deed meets it."""
+    return number % 5 == 3
 
 
 def username(number: int) -> str:

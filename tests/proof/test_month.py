@@ -10,8 +10,9 @@ from typing import Any
 import database_clock
 import pytest
 from month import FACTS, Month, Wearer
-from month_plan import BEGAN, ENDS, OFFSETS, accounts
+from month_plan import BEGAN, ENDS, OFFSETS, accounts, share_accounts
 from sync_world import World, open_world
+from two_ways import share_beside
 
 from evercgm.core.gaps import explain
 from evercgm.storage import gaps
@@ -23,13 +24,14 @@ PERSONS = int(os.environ.get("MONTH_PERSONS", "30"))
 STORED = """
 select r."timestamp", r.value, min(d.display_offset_min), max(d.display_offset_min)
 from public.glucose_readings r
-left join cgm_private.reading_details d on d.reading_id = r.id
+left join cgm_private.reading_details d on d.reading_id = r.id and d.stream like 'dexcom/dexcom/%%'
 where r.person_id = %s
 group by r.id
 order by 1, 2
 """
-# What must have happened, or it was no such month: days of the latest, copies, receivers, corrections, zones.
-MET = """
+# What must have happened, or it was no such month: days of the latest, copies, receivers, corrections, zones; and
+# readings that Share told first.
+MET = r"""
 select (select max(extract(epoch from d.received_at - r."timestamp" at time zone 'UTC')) / 86400
         from cgm_private.reading_details d
         join public.glucose_readings r on r.id = d.reading_id
@@ -37,7 +39,12 @@ select (select max(extract(epoch from d.received_at - r."timestamp" at time zone
        (select count(*) from cgm_private.reading_details) - (select count(*) from public.glucose_readings),
        (select count(*) from public.glucose_readings where device_id like '%%/receiver'),
        (select sum(updated) from cgm_private.sync_runs),
-       (select array_agg(distinct display_offset_min) from cgm_private.reading_details)
+       (select array_agg(distinct display_offset_min) from cgm_private.reading_details
+        where stream like 'dexcom/dexcom/%%'),
+       (select count(*) from cgm_private.reading_details s
+        join cgm_private.reading_details o using (reading_id)
+        where s.stream like 'dexcom/dexcom\_share/%%' and o.stream like 'dexcom/dexcom/%%'
+          and s.received_at < o.received_at)
 """
 
 
@@ -63,13 +70,21 @@ async def reasons(world: World, wearer: Wearer) -> set[str]:
     return {gap.reason for gap in explain(closed, known, BEGAN, ENDS)}
 
 
+def began() -> datetime:
+    """What the clouds take for the machine's clock."""
+    return BEGAN
+
+
 @pytest.mark.parametrize("seed", [SEED], ids=[f"MONTH_SEED={SEED}"])
 async def test_after_a_month_of_everything_the_series_is_the_vendors(database: Any, tmp_path: Path, seed: int) -> None:
     database_clock.install(database.admin_dsn, BEGAN)
-    async with open_world(
-        database.admin_dsn, database.service_dsn, tmp_path / "cloud", accounts=accounts(PERSONS), clock=lambda: BEGAN
-    ) as world:
-        month = Month(world, random.Random(seed))
+    async with (
+        open_world(
+            database.admin_dsn, database.service_dsn, tmp_path / "cloud", accounts=accounts(PERSONS), clock=began
+        ) as world,
+        share_beside(world, tmp_path / "share", accounts=share_accounts(PERSONS), clock=began) as ways,
+    ):
+        month = Month(ways, random.Random(seed))
         await month.live(PERSONS)
 
         wrong: dict[str, list[Any]] = {"mistold": month.mistold}
@@ -82,7 +97,9 @@ async def test_after_a_month_of_everything_the_series_is_the_vendors(database: A
         assert {"vendor_unavailable", "vendor_changed", "rate_limited", "sign_in_refused", "reconnect_needed"} <= set(
             month.reasons
         )
-        latest_days, copies, receivers, corrections, offsets = world.sql(MET, BEGAN.replace(tzinfo=None))[0]
+        latest_days, copies, receivers, corrections, offsets, share_first = world.sql(MET, BEGAN.replace(tzinfo=None))[
+            0
+        ]
         assert latest_days > 20
-        assert min(copies, receivers, corrections) > 100
+        assert min(copies, receivers, corrections, share_first) > 100
         assert set(offsets) == OFFSETS
