@@ -27,6 +27,7 @@ from evercgm.simulator_kit.faults import FaultKind, read_text
 from evercgm.simulator_kit.spans import Settled
 from evercgm.simulator_kit.trace import CADENCE, Trace
 
+DOCS = Path(__file__).parents[3] / "docs" / "simulators.md"
 START = datetime(2026, 3, 14, 13, 39, 30, tzinfo=UTC)
 FOLLOWER = DEMO_ACCOUNTS[0]
 HEADERS = {"product": "llu.android", "version": "4.16.0"}
@@ -274,12 +275,13 @@ async def test_an_offline_phone_sends_nothing_and_later_all_that_the_graph_reach
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_the_example_of_each_fault_is_one_that_it_takes(kind: FaultKind[Any]) -> None:
+def test_the_example_of_each_fault_is_one_that_it_takes_and_the_table_names_it(kind: FaultKind[Any]) -> None:
     found, value = read_text(KINDS, kind.example)
 
     assert found is kind
     assert value is not False
     assert kind.meaning.endswith(".")
+    assert f"| `{kind.name}` | {kind.values} |" in DOCS.read_text().partition("## LibreLinkUp")[2]
 
 
 @given(

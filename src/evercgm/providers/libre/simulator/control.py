@@ -1,15 +1,21 @@
-"""The control path of the simulated LibreLinkUp cloud: faults, clock, statistics, the truth; not the vendor's."""
+"""The control path of the simulated LibreLinkUp cloud: faults, clock, statistics, the truth, LibreView's export."""
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from evercgm.providers.libre.simulator.cloud import cloud_of
+from evercgm.providers.libre.simulator import curve, export
+from evercgm.providers.libre.simulator.cloud import Cloud, cloud_of
 from evercgm.providers.libre.simulator.curve import INSTANT
+from evercgm.providers.libre.simulator.people import Patient
 from evercgm.simulator_kit import control
 from evercgm.simulator_kit.answers import json_response
+
+NOBODY = {"error": "no such person"}
+EXPORTED = timedelta(days=90)
 
 
 def routes(prefix: str) -> list[Route]:
@@ -18,6 +24,7 @@ def routes(prefix: str) -> list[Route]:
         Route(f"{prefix}/stats", _stats),
         *control.routes(prefix, cloud_of),
         Route(f"{prefix}/patients/{{patient}}/truth", _truth),
+        Route(f"{prefix}/patients/{{patient}}/export.csv", _export),
     ]
 
 
@@ -29,10 +36,9 @@ async def _stats(request: Request) -> Response:
 async def _truth(request: Request) -> Response:
     """One row a value of history up to now, oldest first, whatever was uploaded; ``start`` optional (12 hours ago)."""
     cloud = cloud_of(request)
-    patients = {one.patient_id: one for account in cloud.accounts.values() for one in account.patients}
-    patient = patients.get(request.path_params["patient"])
+    patient = _patient(cloud, request)
     if patient is None:
-        return json_response({"error": "no such person"}, 404)
+        return json_response(NOBODY, 404)
     uploads, trace = cloud.uploads(None), cloud.traces.get(patient.patient_id)
     try:
         given = request.query_params.get("start")
@@ -47,3 +53,25 @@ async def _truth(request: Request) -> Response:
             if point.ordinal % patient.every == 0 and uploads.is_measured(point.measured_at)
         ]
     )
+
+
+async def _export(request: Request) -> Response:
+    """What the person would download by hand at LibreView; the query says in which form (``export.Form``)."""
+    cloud = cloud_of(request)
+    patient = _patient(cloud, request)
+    if patient is None:
+        return json_response(NOBODY, 404)
+    try:
+        form = msgspec.convert(dict(request.query_params), export.Form)
+    except msgspec.ValidationError as error:
+        return json_response({"error": str(error)}, 400)
+    uploads, trace = cloud.uploads(None), cloud.traces.get(patient.patient_id)
+    history = curve.history(trace, uploads, patient.every, EXPORTED) if trace else []
+    scans = list(curve.scans(trace, uploads)) if trace else []
+    body = export.write(form, patient, cloud.style(patient, "export", ""), history, scans, uploads.now)
+    return Response(body, media_type="text/csv")
+
+
+def _patient(cloud: Cloud, request: Request) -> Patient | None:
+    patients = {one.patient_id: one for account in cloud.accounts.values() for one in account.patients}
+    return patients.get(request.path_params["patient"])

@@ -60,12 +60,12 @@ class Live:
     rate: float
 
 
-def history(trace: Trace, uploads: Uploads, every: int) -> list[TraceRecord]:
-    """What a graph shows, oldest first."""
+def history(trace: Trace, uploads: Uploads, every: int, reach: timedelta = REACH) -> list[TraceRecord]:
+    """What a graph shows, oldest first; an export reaches further."""
     end = uploads.until - HISTORY_LAG + INSTANT
     return [
         TraceRecord(record.measured_at, _revised(record, uploads), record.ordinal)
-        for record in trace.records_between(uploads.now - REACH, end)
+        for record in trace.records_between(uploads.now - reach, end)
         if record.ordinal % every == 0 and uploads.is_measured(record.measured_at)
     ]
 
