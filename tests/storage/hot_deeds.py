@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from bench.crowd import id_of
 from hot_scene import A_DAY, CONNECTION_ID, OWNER_ID, PERSON_ID, SECOND_ID, Scene
+from msgspec import structs
 from pgqueuer.core.qm import QueueManager
 
 from evercgm.actions import connect
@@ -42,6 +43,7 @@ from evercgm.storage.budgets import Budgets
 from evercgm.storage.changes import Listener
 from evercgm.storage.gaps import Facts, evidence
 from evercgm.storage.readiness import check
+from evercgm.storage.readings import Owner
 from evercgm.storage.views import Span
 from evercgm.worker.schedule import enqueue_due
 
@@ -157,7 +159,13 @@ async def foreign_things(scene: Scene) -> None:
     await audit.record_export(scene.db, scene.caller, PERSON_ID, form="csv")
 
 
-async def _save(scene: Scene, found: Sequence[Reading], *aside: Rejected, trigger: runs.Trigger = "schedule") -> None:
+async def _save(
+    scene: Scene,
+    found: Sequence[Reading],
+    *aside: Rejected,
+    trigger: runs.Trigger = "schedule",
+    owner: Owner | None = None,
+) -> None:
     """A sync of one window, as actions/sync.py goes about it."""
     async with scene.db.as_worker() as conn:
         loaded = await connections.load(conn, scene.db.vault, CONNECTION_ID)
@@ -168,7 +176,7 @@ async def _save(scene: Scene, found: Sequence[Reading], *aside: Rejected, trigge
     window = Window(found[-1].measured_at - timedelta(hours=24), found[-1].measured_at + timedelta(minutes=5))
     async with scene.db.as_worker() as conn:
         assert await connections.lock(conn, CONNECTION_ID)
-        saved = await readings.save(conn, scene.owner, Batch(tuple(found), aside, "account"), window)
+        saved = await readings.save(conn, owner or scene.owner, Batch(tuple(found), aside, "account"), window)
         await connections.note_progress(conn, CONNECTION_ID, loaded.connected_at, high_water=saved.newest)
         assert await runs.count(conn, started, saved)
     async with scene.db.as_worker() as conn:
@@ -186,6 +194,19 @@ async def sync_of_a_new_one(scene: Scene) -> None:
 
 async def sync_of_a_day(scene: Scene) -> None:
     await _save(scene, scene.fresh_readings(288))
+
+
+async def sync_of_a_set_clock(scene: Scene) -> None:
+    """A device's clock as before, then six hours ahead: what is stored comes again six hours earlier."""
+    owner = replace(scene.owner, by_device_clock=True)
+    known = await scene.last_day()
+    await _save(scene, known, owner=owner)
+    six = timedelta(hours=6)
+    moved = [
+        structs.replace(one, record_key=f"moved-{n}", measured_at=one.measured_at - six, display_offset_min=60 + 360)
+        for n, one in enumerate(known)
+    ]
+    await _save(scene, moved, owner=owner)
 
 
 async def sync_of_a_correction(scene: Scene) -> None:
@@ -333,6 +354,7 @@ DEEDS: Mapping[str, Deed] = {
         sync_of_nothing_new,
         sync_of_a_new_one,
         sync_of_a_day,
+        sync_of_a_set_clock,
         sync_of_a_correction,
         sync_that_fails,
         a_refresh,

@@ -110,6 +110,11 @@ HOT: Mapping[str, Sequence[str]] = {
         "reading_details_reading_id_idx",
         "reading_details_transmitter_idx",
     ),
+    "readings.moved": (
+        "glucose_readings_person_id_timestamp_idx",
+        "reading_details_pkey",
+        "reading_details_reading_id_idx",
+    ),
     "readings.relink_readings": ("glucose_readings_pkey",),
     "readings.store": (),
     "routes.forget": ("routes_connection_id_route_key",),

@@ -28,7 +28,9 @@ async def save_batch(
     slot = provider.slot or SAME_MOMENT
     lesser = (*_side_streams(vendors, provider), *((live,) if provider.slot else ()))
     greater = (f"{provider.provider}/{provider.provider}/",) if provider.is_side_route else ()
-    owner = Owner(person_id, connection_id, history + account, lesser, greater, slot)
+    owner = Owner(
+        person_id, connection_id, history + account, lesser, greater, slot, by_device_clock=provider.by_device_clock
+    )
     saved = await readings.save(conn, owner, batch, window if provider.shows_all else None)
     if not batch.live:
         return saved

@@ -163,6 +163,8 @@ class Provider:
     news: how it tells what came since a moment; None where it cannot.
     shows_all: whether an answer holds all that there is of its window, so that what it lacks is noted as absent.
     slot: where the vendor has a history and a live series, a value of history stands for live ones as near as this.
+    by_device_clock: whether its times are the wall clock of a device that people set, and UTC is reckoned from it: what
+    was stored before a change of that clock may come again at another instant, and is not stored there once more.
     """
 
     route: str
@@ -187,6 +189,7 @@ class Provider:
     calls: CallLimits | None = None
     shows_all: bool = True
     slot: timedelta | None = None
+    by_device_clock: bool = False
 
     @property
     def is_side_route(self) -> bool:

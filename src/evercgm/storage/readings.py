@@ -19,6 +19,8 @@ SAME_MOMENT = timedelta(seconds=USUAL.seconds)
 ENOUGH_TRIES = 5
 # Ends of a window are asked for in whole seconds: so near to them nothing counts as absent.
 EDGE = timedelta(seconds=1)
+# From one end of the world's zones to the other, where a device's clock is set.
+FARTHEST_MOVE = timedelta(hours=26)
 _IN_ORDER = attrgetter("measured_at", "record_key")
 _FILES = {
     "files": list(FILE_STREAMS),
@@ -37,7 +39,8 @@ class Owner:
 
     Ways to the same readings have ranks, told by how their streams begin: what comes by this one takes the place of
     what came by a ``lesser`` one within ``slot``, and gives way to a ``greater`` one. ``shares``: several of its own
-    records within ``slot`` are one reading. Files are lesser than all clouds.
+    records within ``slot`` are one reading. Files are lesser than all clouds. ``by_device_clock``: its instants are
+    reckoned from a clock that people set, so the same record may come at another one.
     """
 
     person_id: str
@@ -47,6 +50,7 @@ class Owner:
     greater: tuple[str, ...] = ()
     slot: timedelta = SAME_MOMENT
     shares: bool = False
+    by_device_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,13 @@ async def save(conn: Connection, owner: Owner, batch: Batch, window: Window | No
     What is stored of ``window`` and not in the batch stays, and is noted as absent since now.
     """
     await lock_person(conn, owner.person_id)
-    readings = _one_per_key(batch.readings)
+    readings = await _without_moved(conn, owner, _one_per_key(batch.readings))
     rejected, doubtful = await _keep_rejected(conn, owner, batch)
     sent = [_sent(n, reading) for n, reading in enumerate(readings)]
     found = await _match(conn, owner, sent, _absences(batch, window))
     if not readings:
-        return Saved(fetched=len(batch.rejected), rejected=rejected, doubtful=doubtful)
+        fetched = len(batch.readings) + len(batch.rejected)
+        return Saved(fetched=fetched, rejected=rejected, doubtful=doubtful)
     ids, new = _assign_ids(owner, readings, found.ids)
     open_places = [n for n in range(len(readings)) if n not in found.settled]
     for n in open_places:
@@ -148,6 +153,25 @@ def _one_per_key(readings: Sequence[Reading]) -> list[Reading]:
     """The last said of each record key, oldest first."""
     by_key = {reading.record_key: reading for reading in readings}
     return sorted(by_key.values(), key=_IN_ORDER)
+
+
+async def _without_moved(conn: Connection, owner: Owner, readings: list[Reading]) -> list[Reading]:
+    """Without what is stored already at the same local time, under the offset from UTC that its clock had then."""
+    if not owner.by_device_clock or not readings:
+        return readings
+    values = {
+        "person_id": owner.person_id,
+        "stream": owner.stream,
+        "keys": [reading.record_key for reading in readings],
+        "measured": [reading.measured_at for reading in readings],
+        "vals": [float(reading.glucose_mg_dl) for reading in readings],
+        "offsets": [reading.display_offset_min for reading in readings],
+        "near": SAME_MOMENT,
+        "farthest": FARTHEST_MOVE,
+    }
+    rows = await (await conn.execute(QUERIES["moved"], values)).fetchall()
+    moved = {row["record_key"] for row in rows}
+    return [reading for reading in readings if reading.record_key not in moved]
 
 
 def _sent(n: int, reading: Reading) -> _Sent:

@@ -2,6 +2,74 @@
 -- One writer of a person's readings at a time: the merge rule looks before it inserts.
 select pg_advisory_xact_lock(hashtextextended('evercgm readings ' || %(person_id)s, 0))
 
+-- name: moved
+-- Of records whose instants are reckoned from a device's clock, those that are stored already under another offset from
+-- UTC: the same local time, the same value, not far apart; and what would rewrite one that the answer tells so. Where the
+-- stored one is in the answer as well, with the offset that it had, a local time came twice: both are readings. What is
+-- later than all that is stored cannot be stored yet; most answers hold nothing but that and what is stored as it comes,
+-- and then no more than their keys is looked up.
+with incoming as materialized (
+  select i.record_key, i.measured_at at time zone 'UTC' as measured_at, i.value, i.offset_min,
+         (i.measured_at at time zone 'UTC') + i.offset_min * interval '1 minute' as local_time
+  from unnest(%(keys)s::text[], %(measured)s::timestamptz[], %(vals)s::float8[], %(offsets)s::int[])
+    as i (record_key, measured_at, value, offset_min)
+), newest as materialized (
+  select r."timestamp" as measured_at
+  from public.glucose_readings r
+  cross join lateral (
+    select from cgm_private.reading_details d
+    where d.reading_id = r.id and d.person_id = %(person_id)s and d.stream = %(stream)s
+    limit 1
+  ) d
+  where r.person_id = %(person_id)s
+    and r."timestamp" >= (select min(i.measured_at) from incoming i)
+  order by r."timestamp" desc
+  limit 1
+), strangers as materialized (
+  select i.*
+  from incoming i
+  left join lateral (
+    select d.display_offset_min as offset_min
+    from cgm_private.reading_details d
+    where d.person_id = %(person_id)s and d.stream = %(stream)s and d.record_key = i.record_key
+    limit 1
+  ) known on true
+  where i.measured_at <= (select n.measured_at from newest n)
+    and known.offset_min is distinct from i.offset_min
+), stored as materialized (
+  select d.record_key, r."timestamp" as measured_at, r.value, d.display_offset_min as offset_min,
+         r."timestamp" + d.display_offset_min * interval '1 minute' as local_time
+  from public.glucose_readings r
+  cross join lateral (
+    select d.person_id, d.stream, d.record_key, d.display_offset_min
+    from cgm_private.reading_details d
+    where d.reading_id = r.id
+    offset 0
+  ) d
+  where r.person_id = %(person_id)s
+    and r."timestamp" >= (select min(s.measured_at) - %(farthest)s::interval from strangers s)
+    and r."timestamp" <= (select max(s.measured_at) + %(farthest)s::interval from strangers s)
+    and d.person_id = %(person_id)s
+    and d.stream = %(stream)s
+    and not exists (
+      select from incoming i where i.record_key = d.record_key and i.offset_min = d.display_offset_min
+    )
+), moved as materialized (
+  select s.record_key, t.record_key as stored_key
+  from strangers s
+  join stored t
+    on t.value = s.value
+   and t.offset_min <> s.offset_min
+   and t.local_time between s.local_time - %(near)s::interval and s.local_time + %(near)s::interval
+   and t.measured_at between s.measured_at - %(farthest)s::interval and s.measured_at + %(farthest)s::interval
+)
+select m.record_key
+from moved m
+union
+select s.record_key
+from strangers s
+join moved m on m.stored_key = s.record_key
+
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
 -- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal value

@@ -315,6 +315,62 @@ def test_a_gap_of_an_hour_is_a_gap_where_no_clock_was_set() -> None:
     assert instants(batch)[1:3] == [utc("2026-03-28T23:55:00Z"), utc("2026-03-29T01:00:00Z")]
 
 
+ROWS_OF_A_TRAVEL = ("2026-11-02T12:00:00", "2026-11-02T12:05:00", "2026-11-02T18:10:00", "2026-11-02T18:15:00")
+INSTANTS_OF_A_TRAVEL = [utc(f"2026-11-02T12:{minute}:00Z") for minute in ("00", "05", "10", "15")]
+
+
+@pytest.mark.parametrize("marked_at", ["2026-11-02T18:07:00", "2026-11-02T12:07:00"], ids=["new time", "former time"])
+@pytest.mark.parametrize("turned", [False, True], ids=["oldest first", "newest first"])
+def test_a_clock_that_was_set_ahead_by_any_hours_moves_no_older_reading(turned: bool, marked_at: str) -> None:
+    marker = {"type": "TIME_CHANGE", "timestamp": marked_at, "data": {}}
+    rows = [row(local) for local in ROWS_OF_A_TRAVEL][:: -1 if turned else 1]
+
+    batch = read(
+        answer(*rows, markers=[marker], **clocks_at("2026-11-02T18:16:00", "2026-11-02T12:16:00Z")),
+        utc("2026-11-02T12:16:00Z"),
+    )
+
+    assert instants(batch) == INSTANTS_OF_A_TRAVEL
+    assert [reading.display_offset_min for reading in batch.readings] == [0, 0, 360, 360]
+
+
+def test_a_clock_that_was_set_ahead_by_quarter_hours_moves_no_older_reading() -> None:
+    """From Delhi to Kathmandu."""
+    marker = {"type": "TIME_CHANGE", "timestamp": "2026-11-02T18:02:00", "data": {}}
+    rows = [row(f"2026-11-02T{local}:00") for local in ("17:40", "17:45", "18:05", "18:10")]
+
+    batch = read(
+        answer(*rows, markers=[marker], **clocks_at("2026-11-02T18:11:00", "2026-11-02T12:26:00Z")),
+        utc("2026-11-02T12:26:00Z"),
+    )
+
+    assert [f"{at:%H:%M}" for at in instants(batch)] == ["12:10", "12:15", "12:20", "12:25"]
+
+
+def test_a_clock_that_was_set_ahead_after_the_newest_reading_moves_none() -> None:
+    marker = {"type": "TIME_CHANGE", "timestamp": "2026-11-02T18:07:00", "data": {}}
+    rows = [row(local) for local in ROWS_OF_A_TRAVEL[:2]]
+
+    batch = read(
+        answer(*rows, markers=[marker], **clocks_at("2026-11-02T18:08:00", "2026-11-02T12:08:00Z")),
+        utc("2026-11-02T12:08:00Z"),
+    )
+
+    assert instants(batch) == INSTANTS_OF_A_TRAVEL[:2]
+
+
+def test_a_gap_in_whose_middle_the_clock_was_put_right_is_a_gap() -> None:
+    marker = {"type": "TIME_CHANGE", "timestamp": "2026-11-02T15:00:00", "data": {}}
+    rows = [row(local) for local in ROWS_OF_A_TRAVEL]
+
+    batch = read(
+        answer(*rows, markers=[marker], **clocks_at("2026-11-02T18:16:00", "2026-11-02T18:16:00Z")),
+        utc("2026-11-02T18:16:00Z"),
+    )
+
+    assert instants(batch) == [utc(f"{local}Z") for local in ROWS_OF_A_TRAVEL]
+
+
 @pytest.mark.parametrize(
     ("name", "summer", "winter"),
     [
@@ -329,7 +385,19 @@ def test_a_gap_of_an_hour_is_a_gap_where_no_clock_was_set() -> None:
         ("Pacific Daylight Time", -420, -480),
         ("India Standard Time", 330, 330),
         ("Nepal Time", 345, 345),
-        ("Greenwich Mean Time", 60, 0),
+        ("GMT Standard Time", 60, 0),
+        ("GMT Daylight Time", 60, 0),
+        ("British Summer Time", 60, 0),
+        ("Greenwich Mean Time", 0, 0),
+        ("GMT", 0, 0),
+        ("Keski-Euroopan normaaliaika", 120, 60),
+        ("Keski-Euroopan kesäaika", 120, 60),
+        ("Itä-Euroopan kesäaika", 180, 120),
+        ("Gulf Standard Time", 240, 240),
+        ("Arab Standard Time", 180, 180),
+        # Dubai to Windows, Riyadh to a phone; and Apia or Pago Pago, a day apart.
+        ("Arabian Standard Time", None, None),
+        ("Samoa Standard Time", None, None),
         ("Coordinated Universal Time", 0, 0),
         ("Europe/Berlin", 120, 60),
         ("GMT+05:30", 330, 330),

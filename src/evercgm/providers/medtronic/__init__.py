@@ -39,4 +39,5 @@ PROVIDER = Provider(
     # No limit is documented; too many calls had an address refused for a while. A call a person each five minutes.
     calls=CallLimits(an_hour=6_000, for_people=0.1),
     shows_all=False,
+    by_device_clock=True,
 )

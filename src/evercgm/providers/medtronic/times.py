@@ -152,8 +152,8 @@ def extra_minutes(
     """What to add to the present offset for each row, where the device's clock was set within the answer.
 
     ``walls`` oldest first, or newest first, as they came; ``changes``: wall times at which the device says that its
-    clock was changed. A step back by whole hours is proof enough; a step ahead by one only together with such a mark,
-    since a gap looks the same. Rows in no order tell nothing.
+    clock was changed. A step back by whole hours is proof enough; a step ahead, by any quarter hours, only together
+    with such a mark, since a gap looks the same. Rows in no order tell nothing.
     """
     dated = [n for n, wall in enumerate(walls) if wall is not None]
     falling = sum(_wall(walls, a) > _wall(walls, b) for a, b in pairwise(dated))
@@ -164,7 +164,7 @@ def extra_minutes(
     steps = [_step(in_turn[max(n - 1, 0)], in_turn[n], in_turn[n + 1], changes) for n in range(len(in_turn) - 1)]
     if not dated or sum(step != 0 for step in steps) > MOST_CHANGES:
         return extra
-    added = _set_back_since(in_turn, device_now)
+    added = _set_since(in_turn, device_now, changes)
     for place, row in reversed(list(enumerate(dated))):
         extra[row] = added
         added += steps[place - 1] if place else 0
@@ -184,18 +184,33 @@ def _step(before: datetime, earlier: datetime, later: datetime, changes: Sequenc
     """
     back = CADENCE - (later - earlier)
     hours = round(back / AN_HOUR)
-    if abs(back - hours * AN_HOUR) > CADENCE:
-        return 0
-    if hours > 0:
+    if hours > 0 and abs(back - hours * AN_HOUR) <= CADENCE:
         in_turn = before == earlier or timedelta(0) < earlier - before <= 2 * CADENCE
         return hours * 60 if in_turn else 0
-    marked = any(earlier <= change <= later for change in changes)
-    return -60 if marked and hours == -1 else 0
+    return -_ahead(earlier, later, changes)
 
 
-def _set_back_since(walls: Sequence[datetime], device_now: datetime | None) -> int:
-    """By how many minutes the clock was set back after the newest row: those rows lie ahead of it now."""
-    newest = walls[-ROWS_AHEAD:]
-    if device_now is None or len(newest) < ROWS_AHEAD or min(newest) <= device_now + CADENCE:
+def _ahead(earlier: datetime, later: datetime, changes: Sequence[datetime]) -> int:
+    """By how many minutes the clock was set ahead between two wall times, to the quarter hour (the rest is drift).
+
+    Only with a mark beside one of the two: where the clock was put right in the middle of a gap, the gap is one.
+    """
+    minutes = round((later - earlier - CADENCE) / QUARTER) * 15
+    beside = 2 * CADENCE
+    marked = any(
+        timedelta(0) <= change - earlier <= beside or timedelta(0) <= later - change <= beside for change in changes
+    )
+    return minutes if marked and 0 < minutes <= 2 * FARTHEST_MIN else 0
+
+
+def _set_since(walls: Sequence[datetime], device_now: datetime | None, changes: Sequence[datetime]) -> int:
+    """By how many minutes the clock was set back (above zero) or ahead (below) after the newest row.
+
+    Where it was set back, the newest rows lie ahead of it now.
+    """
+    if device_now is None:
         return 0
+    newest = walls[-ROWS_AHEAD:]
+    if len(newest) < ROWS_AHEAD or min(newest) <= device_now + CADENCE:
+        return -_ahead(walls[-1], device_now, changes)
     return -((device_now - walls[-1]) // AN_HOUR) * 60

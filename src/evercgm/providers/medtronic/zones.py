@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 # Windows names (CLDR "windowsZones", territory 001) without their last words "Standard Time", which summer and other
-# programs write otherwise; and what phones say in other languages of Europe.
+# programs write otherwise; and what phones say in other languages of Europe. Left out are "Arabian" and "Samoa":
+# Windows and phones mean zones hours apart by them.
 _BY_NAME = {
     "Dateline": "Etc/GMT+12", "UTC-11": "Etc/GMT+11", "Aleutian": "America/Adak", "Hawaiian": "Pacific/Honolulu",
     "Hawaii-Aleutian": "Pacific/Honolulu", "Alaskan": "America/Anchorage", "Alaska": "America/Anchorage",
@@ -24,7 +25,7 @@ _BY_NAME = {
     "Argentina": "America/Argentina/Buenos_Aires", "Greenland": "America/Nuuk", "Montevideo": "America/Montevideo",
     "Uruguay": "America/Montevideo", "Bahia": "America/Bahia", "Saint Pierre": "America/Miquelon",
     "UTC-02": "Etc/GMT+2", "Azores": "Atlantic/Azores", "Cape Verde": "Atlantic/Cape_Verde", "UTC": "Etc/UTC",
-    "Coordinated Universal": "Etc/UTC", "GMT": "Europe/London", "Greenwich Mean": "Europe/London",
+    "Coordinated Universal": "Etc/UTC", "GMT": "Europe/London", "Greenwich Mean": "Etc/UTC",
     "British": "Europe/London", "Irish": "Europe/Dublin", "Greenwich": "Atlantic/Reykjavik",
     "Western European": "Europe/Lisbon", "Morocco": "Africa/Casablanca", "Sao Tome": "Africa/Sao_Tome",
     "W. Europe": "Europe/Berlin", "Central Europe": "Europe/Budapest", "Central European": "Europe/Warsaw",
@@ -34,7 +35,7 @@ _BY_NAME = {
     "West Bank": "Asia/Hebron", "South Africa": "Africa/Johannesburg", "Central Africa": "Africa/Maputo",
     "Israel": "Asia/Jerusalem", "South Sudan": "Africa/Juba", "Kaliningrad": "Europe/Kaliningrad",
     "Sudan": "Africa/Khartoum", "Libya": "Africa/Tripoli", "Namibia": "Africa/Windhoek", "Jordan": "Asia/Amman",
-    "Arabic": "Asia/Baghdad", "Arab": "Asia/Riyadh", "Arabian": "Asia/Dubai", "Gulf": "Asia/Dubai",
+    "Arabic": "Asia/Baghdad", "Arab": "Asia/Riyadh", "Gulf": "Asia/Dubai",
     "Turkey": "Europe/Istanbul", "Belarus": "Europe/Minsk", "Russian": "Europe/Moscow", "Moscow": "Europe/Moscow",
     "E. Africa": "Africa/Nairobi", "East Africa": "Africa/Nairobi", "Volgograd": "Europe/Volgograd",
     "Iran": "Asia/Tehran", "Astrakhan": "Europe/Astrakhan", "Azerbaijan": "Asia/Baku", "Samara": "Europe/Samara",
@@ -58,7 +59,7 @@ _BY_NAME = {
     "Sakhalin": "Asia/Sakhalin", "Central Pacific": "Pacific/Guadalcanal", "Russia Time Zone 11": "Asia/Kamchatka",
     "New Zealand": "Pacific/Auckland", "UTC+12": "Etc/GMT-12", "Fiji": "Pacific/Fiji",
     "Chatham Islands": "Pacific/Chatham", "UTC+13": "Etc/GMT-13", "Tonga": "Pacific/Tongatapu",
-    "Samoa": "Pacific/Apia", "Line Islands": "Pacific/Kiritimati",
+    "Line Islands": "Pacific/Kiritimati",
     "Mitteleuropäische": "Europe/Berlin", "Osteuropäische": "Europe/Athens", "Westeuropäische": "Europe/Lisbon",
     "d’Europe centrale": "Europe/Paris", "d’Europe de l’Est": "Europe/Athens", "d’Europe de l’Ouest": "Europe/Lisbon",
     "de Europa central": "Europe/Madrid", "de Europa oriental": "Europe/Athens",
@@ -67,8 +68,10 @@ _BY_NAME = {
     "Midden-Europese": "Europe/Amsterdam", "Centraleuropeisk": "Europe/Stockholm",
     "centraleuropæisk": "Europe/Copenhagen", "sentraleuropeisk": "Europe/Oslo",
     "środkowoeuropejski": "Europe/Warsaw", "Středoevropský": "Europe/Prague",
-    "Keski-Euroopan": "Europe/Helsinki", "Itä-Euroopan": "Europe/Helsinki",
+    "Keski-Euroopan": "Europe/Berlin", "Itä-Euroopan": "Europe/Helsinki",
 }  # fmt: skip
+# "GMT Standard Time" is what Windows calls London's, summer included; alone it is no zone of London's.
+_WHOLE = {"gmt": "Etc/UTC"}
 # The words about the season: the time of year is known from the calendar.
 _SEASON = re.compile(
     r"\b(standard time|daylight time|summer time|time|normalzeit|sommerzeit|zeit|heure normale|heure d[’']été|heure"
@@ -89,7 +92,7 @@ def offset_min(name: str, at: datetime) -> int | None:
     if plain is not None:
         minutes = int(plain["hours"]) * 60 + int(plain["minutes"] or 0)
         return minutes if plain["sign"] == "+" else -minutes
-    area = name if _AREA.fullmatch(name) else _KNOWN.get(_bare(name))
+    area = name if _AREA.fullmatch(name) else _WHOLE.get(name.casefold()) or _KNOWN.get(_bare(name))
     if area is None:
         return None
     try:
