@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from evercgm.core.connection import CADENCE
 from evercgm.core.connection import MESSAGES as CONNECTION_MESSAGES
-from evercgm.core.gaps import MESSAGES, Edge, Evidence, Gap, Hole, Reason, SetAside, Source, Trouble, explain
+from evercgm.core.gaps import (
+    MESSAGES,
+    Edge,
+    Evidence,
+    Gap,
+    Hole,
+    Reason,
+    SetAside,
+    Source,
+    Trouble,
+    explain,
+    message_for,
+)
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=400)
@@ -139,12 +151,15 @@ def test_after_readings_that_nobody_connected_follows_nothing() -> None:
 @pytest.mark.parametrize(
     ("trouble", "expected"),
     [
-        (Trouble(ago(30), ago(10), None), ("beyond_vendor_history", "worker_down")),
-        (Trouble(ago(30), ago(10), "reconnect_needed"), ("beyond_vendor_history", "connection_expired")),
-        (Trouble(ago(30), ago(10), "vendor_unavailable"), ("beyond_vendor_history", "vendor_outage")),
-        (Trouble(ago(30), ago(10), "operator_must_act"), ("beyond_vendor_history", "operator_must_act")),
-        (Trouble(ago(30), ago(27), None), ("signal_lost", None)),
-        (Trouble(ago(20), ago(1), None), ("signal_lost", None)),
+        (Trouble(ago(30), ago(10), None, "c"), ("beyond_vendor_history", "worker_down")),
+        (Trouble(ago(30), ago(10), "reconnect_needed", "c"), ("beyond_vendor_history", "connection_expired")),
+        (Trouble(ago(30), ago(10), "vendor_unavailable", "c"), ("beyond_vendor_history", "vendor_outage")),
+        (Trouble(ago(30), ago(10), "operator_must_act", "c"), ("beyond_vendor_history", "operator_must_act")),
+        (Trouble(ago(30), ago(10), "paused", "c"), ("beyond_vendor_history", "paused")),
+        (Trouble(ago(90), ago(10), "paused", "c"), ("beyond_vendor_history", "paused")),
+        (Trouble(ago(30), ago(10), "paused", "another"), ("signal_lost", None)),
+        (Trouble(ago(30), ago(27), None, "c"), ("signal_lost", None)),
+        (Trouble(ago(20), ago(1), None, "c"), ("signal_lost", None)),
     ],
 )
 def test_of_a_vendor_that_keeps_twelve_hours_what_was_asked_for_too_late_is_named(
@@ -163,6 +178,38 @@ def test_a_stop_that_lasts_longer_than_the_vendor_keeps_falls_into_two() -> None
         Gap(ago(30) + FIVE, ago(12), "beyond_vendor_history", "connection_expired"),
         Gap(ago(12), NOW, "connection_expired"),
     ]
+
+
+def test_what_was_asked_for_before_and_after_a_short_trouble_was_asked_in_time() -> None:
+    assert reasons(hole(20, 5), LITTLE, troubles=[Trouble(ago(10), ago(1), None, "c")]) == [("signal_lost", None)]
+
+
+def test_what_the_vendor_keeps_no_longer_names_the_import_that_fills_it_and_nothing_else_does() -> None:
+    stopped = replace(LITTLE, status="expired", reason="reconnect_needed", import_format="its_export")
+    lost = Trouble(ago(90), ago(50), "paused", "c")
+
+    gaps = explain([hole(80, 70), hole(30, None)], Evidence([stopped], (), [lost], NOW), LONG_AGO, NOW)
+
+    assert [(gap.reason, gap.import_format) for gap in gaps] == [
+        ("beyond_vendor_history", "its_export"),
+        ("beyond_vendor_history", "its_export"),
+        ("connection_expired", None),
+    ]
+
+
+def test_a_slow_sensor_misses_nothing_before_its_own_next_reading_is_due() -> None:
+    slow = replace(WORKS, cadence=timedelta(minutes=15), delay=timedelta(0))
+
+    assert reasons(hole(23 / 60, None), slow) == []
+    assert reasons(hole(25 / 60, None), slow) == [("vendor_delay", None)]
+    gaps = explain([hole(30, 28)], Evidence([slow], (), (), NOW), LONG_AGO, NOW)
+    assert gaps == [Gap(ago(30) + timedelta(minutes=15), ago(28), "signal_lost")]
+
+
+def test_the_message_names_the_export_where_one_fills_the_gap() -> None:
+    assert "The CSV file of LibreView" in message_for("beyond_vendor_history", "LibreView")
+    assert message_for("beyond_vendor_history", None) == MESSAGES["beyond_vendor_history"]
+    assert message_for("signal_lost", None) == MESSAGES["signal_lost"]
 
 
 def test_every_reason_has_words_and_none_of_them_is_empty() -> None:

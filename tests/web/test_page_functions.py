@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 import evercgm
 from evercgm.core.gaps import Reason
+from evercgm.file_imports.formats import FORMATS
 
 pytestmark = [
     pytest.mark.browser,
@@ -216,6 +217,16 @@ def test_every_reason_of_a_gap_has_short_words_for_the_pointer(page: Page, reaso
     gap = {"from": NOON / 1000, "to": NOON / 1000 + 600, "reason": reason, "message": ""}
 
     assert not call(page, "words", "gapWords", gap).endswith("no readings")
+
+
+@pytest.mark.parametrize("code", sorted(FORMATS))
+def test_the_pointer_names_the_file_that_would_fill_a_gap(page: Page, code: str) -> None:
+    gap = {"from": NOON / 1000, "to": NOON / 1000 + 600, "reason": "beyond_vendor_history", "message": ""}
+
+    words = call(page, "words", "gapWords", gap | {"importFormat": code})
+
+    assert words.endswith(f"too old for the vendor, a {FORMATS[code].title.rpartition(' ')[2]} file can fill it")
+    assert call(page, "words", "gapWords", gap | {"importFormat": None}).endswith("too old for the vendor")
 
 
 @pytest.mark.parametrize(("minutes", "words"), [(0, ""), (10, ""), (11, "11 min late"), (180, "3 h late"), (None, "")])

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from evercgm.api.caller import Reading, Wired
 from evercgm.api.fields import Asked, PersonQuery, Told
-from evercgm.core.connection import CADENCE
+from evercgm.core.connection import BY_FILE, CADENCE
 from evercgm.core.errors import BadInput
-from evercgm.core.gaps import MESSAGES, Gap, Reason, explain
+from evercgm.core.gaps import Gap, Reason, explain, message_for
+from evercgm.file_imports.formats import FORMATS, export_of
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import gaps
 
@@ -22,7 +23,8 @@ USUAL = timedelta(hours=24)
 class GapTold(BaseModel):
     """A stretch without readings, ``start`` inclusive to ``end`` exclusive; ``message`` is the reason as a sentence.
 
-    ``cause``: where the vendor keeps it no longer, why it was not fetched in time.
+    ``cause``: where the vendor keeps it no longer, why it was not fetched in time. ``import_format``: there, the file
+    that would fill it: ``libreview``, ``carelink`` or ``clarity``; null elsewhere.
     """
 
     start: Told
@@ -30,6 +32,7 @@ class GapTold(BaseModel):
     minutes: int
     reason: Reason
     cause: Reason | None
+    import_format: str | None
     message: str
 
 
@@ -69,22 +72,28 @@ def _period(from_: datetime | None, to: datetime | None) -> tuple[datetime, date
 
 
 def _facts_of(vendors: Vendors) -> gaps.FactsOf:
-    def facts(provider: str, region: str | None, by_other_ways: bool) -> gaps.Facts:
+    def facts(provider: str, region: str | None, by_other_ways: bool, device_id: str | None) -> gaps.Facts:
+        export = export_of(provider)
+        code = export.code if export else None
         for one in vendors.providers.values():
-            if one.provider == provider and one.is_side_route == by_other_ways:
+            if one.provider == provider and one.is_side_route == by_other_ways and region != BY_FILE:
                 place = one.regions.get(region or "")
-                return gaps.Facts(place.delay if place else timedelta(), one.cadence, one.keeps)
-        return gaps.Facts(timedelta(), CADENCE, None)
+                delay = place.delay if place else timedelta()
+                return gaps.Facts(delay, one.cadence_of(device_id), one.keeps, code)
+        # Nobody is asked: what there is came in files.
+        return gaps.Facts(timedelta(), export.cadence if export else CADENCE, None, code)
 
     return facts
 
 
 def _told(gap: Gap) -> GapTold:
+    export = FORMATS[gap.import_format].title if gap.import_format else None
     return GapTold(
         start=gap.start,
         end=gap.end,
         minutes=round((gap.end - gap.start).total_seconds() / 60),
         reason=gap.reason,
         cause=gap.cause,
-        message=MESSAGES[gap.reason],
+        import_format=gap.import_format,
+        message=message_for(gap.reason, export),
     )

@@ -52,6 +52,7 @@ MESSAGES: dict[Reason, str] = {
     "not_connected": "Nothing was connected.",
     "unknown": "We do not know why.",
 }
+_BY_EXPORT = "Older than what this vendor keeps for us. The CSV file of {export} can fill it: import it here."
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,15 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """From when to when nothing was fetched though it was due; ``reason`` as the run told it, None: no run at all."""
+    """From when to when nothing of a connection was fetched.
+
+    ``reason``: as the run told it; "paused": its person wished so; None: no run at all though it was due.
+    """
 
     start: datetime
     end: datetime
     reason: str | None
+    connection_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Source:
     """What is known of one connection. ``delay``: the vendor's usual one. ``keeps``: its history, None for all of it.
 
     ``history_start``: how far down the history was read so far, None: not at all; meaningless once ``history_done``.
+    ``cadence``: of its sensor. ``import_format``: code of the file that has what the vendor no longer keeps.
     """
 
     id: str
@@ -107,19 +113,22 @@ class Source:
     history_done: bool
     history_start: datetime | None
     by_file: bool = False
+    cadence: timedelta = CADENCE
+    import_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A stretch without readings, from inclusive ``start`` to exclusive ``end``.
 
-    ``cause``: of what the vendor no longer keeps, why it was not fetched in time.
+    ``cause``: of what the vendor no longer keeps, why it was not fetched in time; ``import_format``: which file has it.
     """
 
     start: datetime
     end: datetime
     reason: Reason
     cause: Reason | None = None
+    import_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +148,24 @@ def explain(holes: Iterable[Hole], known: Evidence, start: datetime, end: dateti
     return sorted((gap for gap in cut if gap.start < gap.end), key=lambda gap: gap.start)
 
 
+def message_for(reason: Reason, export: str | None) -> str:
+    """A reason as a sentence. ``export``: whose file fills the gap, by its title; None: nobody's, or not known."""
+    if reason == "beyond_vendor_history" and export is not None:
+        return _BY_EXPORT.format(export=export)
+    return MESSAGES[reason]
+
+
 def _explain(hole: Hole, known: Evidence) -> list[Gap]:
     source = _source_of(hole, known.sources)
+    cadence = source.cadence if source else CADENCE
     if hole.after is not None:
-        start = hole.before.at + CADENCE if hole.before else hole.after.at
+        start = hole.before.at + cadence if hole.before else hole.after.at
         return [_closed(hole, source, known, start, hole.after.at)]
     if source is None:
-        return [] if hole.before is None else [Gap(hole.before.at + CADENCE, known.now, "not_connected")]
-    if hole.before is not None and known.now - hole.before.at <= CADENCE * HOLE:
+        return [] if hole.before is None else [Gap(hole.before.at + cadence, known.now, "not_connected")]
+    if hole.before is not None and known.now - hole.before.at <= cadence * HOLE:
         return []
-    start = hole.before.at + CADENCE if hole.before else source.connected_at
+    start = hole.before.at + cadence if hole.before else source.connected_at
     return _open(start, source, known)
 
 
@@ -157,12 +174,12 @@ def _open(start: datetime, source: Source, known: Evidence) -> list[Gap]:
     stopped = _why_stopped(source, known.now)
     if stopped is not None:
         return _out_of_reach(source, start, known.now, stopped)
-    lag = source.delay + CADENCE + UPLOAD_ALLOWANCE
+    lag = source.delay + source.cadence + UPLOAD_ALLOWANCE
     expected = known.now - lag
     if start >= expected:
         return [Gap(start, known.now, "vendor_delay")]
     delayed = Gap(expected, known.now, "vendor_delay")
-    cause = _set_aside(known.set_aside, start, expected)
+    cause = _set_aside(known.set_aside, start - source.cadence, expected)
     if cause is None and source.reason in PASSING:
         # Before the outage it was asked for, in vain.
         asked = start if source.last_sync_at is None else min(max(start, source.last_sync_at - lag), expected)
@@ -175,7 +192,11 @@ def _out_of_reach(source: Source, start: datetime, end: datetime, cause: Reason)
     if source.keeps is None or end - start <= source.keeps:
         return [Gap(start, end, cause)]
     lost = end - source.keeps
-    return [Gap(start, lost, "beyond_vendor_history", cause), Gap(lost, end, cause)]
+    return [_beyond(source, start, lost, cause), Gap(lost, end, cause)]
+
+
+def _beyond(source: Source, start: datetime, end: datetime, cause: Reason) -> Gap:
+    return Gap(start, end, "beyond_vendor_history", cause, source.import_format)
 
 
 def _why_stopped(source: Source, now: datetime) -> Reason | None:
@@ -200,7 +221,7 @@ def _was_read(source: Source) -> bool:
 
 
 def _why_closed(hole: Hole, source: Source | None, known: Evidence, start: datetime, end: datetime) -> Reason:
-    aside = _set_aside(known.set_aside, start, end)
+    aside = _set_aside(known.set_aside, start - (source.cadence if source else CADENCE), end)
     if aside is not None:
         return aside
     if _sensor_changed(hole):
@@ -215,10 +236,11 @@ def _why_closed(hole: Hole, source: Source | None, known: Evidence, start: datet
 
 
 def _closed(hole: Hole, source: Source | None, known: Evidence, start: datetime, end: datetime) -> Gap:
-    lost_by = _lost_by(source, known.troubles, start, end) if source is not None else None
     reason = _why_closed(hole, source, known, start, end)
-    if lost_by is not None and reason == "signal_lost":
-        return Gap(start, end, "beyond_vendor_history", lost_by)
+    if source is not None and reason == "signal_lost":
+        lost_by = _lost_by(source, known.troubles, start, end)
+        if lost_by is not None:
+            return _beyond(source, start, end, lost_by)
     return Gap(start, end, reason)
 
 
@@ -227,7 +249,9 @@ def _lost_by(source: Source, troubles: Sequence[Trouble], start: datetime, end: 
     if source.keeps is None:
         return None
     for trouble in troubles:
-        if trouble.start < end and trouble.end - start > source.keeps:
+        # What was measured before it began was asked for then.
+        missed = trouble.end - max(start, trouble.start)
+        if trouble.connection_id == source.id and trouble.start < end and missed > source.keeps:
             return _of_trouble(trouble)
     return None
 
@@ -235,13 +259,15 @@ def _lost_by(source: Source, troubles: Sequence[Trouble], start: datetime, end: 
 def _of_trouble(trouble: Trouble) -> Reason:
     if trouble.reason is None:
         return "worker_down"
+    if trouble.reason == "paused":
+        return "paused"
     if trouble.reason in _GRANT:
         return "connection_expired"
     return "operator_must_act" if trouble.reason in _OPERATOR else "vendor_outage"
 
 
 def _set_aside(records: Sequence[SetAside], start: datetime, end: datetime) -> Reason | None:
-    inside = [record for record in records if start - CADENCE < record.at < end]
+    inside = [record for record in records if start < record.at < end]
     if not inside:
         return None
     return "sensor_error" if all(record.sensor_error for record in inside) else "unreadable"

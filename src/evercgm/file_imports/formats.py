@@ -23,6 +23,11 @@ _UNKNOWN = (
 )  # fmt: skip
 
 
+def export_of(provider: str) -> Format | None:
+    """The vendor's export by hand, which has what this provider's cloud no longer keeps; None: it has none we read."""
+    return next((one for one in FORMATS.values() if provider in (one.provider, *one.fills)), None)
+
+
 def read_file(file: BinaryIO, answers: Answers, now: datetime) -> tuple[Format, Parsed]:
     """A whole file's readings; ``now`` aware UTC. The file stays open.
 

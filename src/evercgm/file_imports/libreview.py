@@ -157,4 +157,8 @@ def _reading(mark: _Mark, moment: Moment, key: str) -> Reading:
     )
 
 
-FORMAT = Format("libreview", "LibreView", "abbott", "libreview_csv", _recognise, _read)
+FORMAT = Format(
+    "libreview", "LibreView", "abbott", "libreview_csv", _recognise, _read,
+    # A Libre 3 has its history each five minutes in there, the others each fifteen.
+    fills=("libre",), cadence=timedelta(minutes=15),
+)  # fmt: skip

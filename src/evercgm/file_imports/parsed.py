@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TextIO
 
+from evercgm.core.connection import CADENCE
 from evercgm.core.nearness import Unit, file_stream
 from evercgm.core.reading import Reading
 
@@ -40,7 +41,10 @@ Recognise = Callable[[Sequence[Row]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """``provider``: whose connection its readings belong to; ``route``: of its stream (core/nearness.py)."""
+    """``provider``: whose connection its readings belong to; ``route``: of its stream (core/nearness.py).
+
+    ``fills``: of which other providers it has what they no longer keep. ``cadence``: from one reading to the next.
+    """
 
     code: str
     title: str
@@ -48,6 +52,8 @@ class Format:
     route: str
     recognise: Recognise
     read: ReadFile
+    fills: tuple[str, ...] = ()
+    cadence: timedelta = CADENCE
 
     def stream(self, unit: Unit) -> str:
         """Of the records of a file in this unit."""

@@ -1,7 +1,7 @@
 """The record that every way in fills: its facts, how a person signs in there, and the functions that a sync calls."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import httpx2
@@ -157,7 +157,8 @@ class Provider:
     terms: for a way in that is not official, what the vendor says about such use, in a sentence for the person.
     hosts: the base URLs that its calls may go to, from that of the region.
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
-    cadence: the time from one reading to the next. keeps: how far back the vendor gives them; None: all there are.
+    cadence: the time from one reading to the next; cadences: another one, by what a device's id begins with.
+    keeps: how far back the vendor gives readings; None: all there are.
     live: how soon after it was measured a reading is there, at a vendor that is near real time; polls wait for it.
     calls: how often our app may call each region; None where no limit is known.
     news: how it tells what came since a moment; None where it cannot.
@@ -183,6 +184,7 @@ class Provider:
     hosts: Callable[[str], tuple[str, ...]] = only_itself
     consent_lasts: timedelta | None = None
     cadence: timedelta = CADENCE
+    cadences: Mapping[str, timedelta] = field(default_factory=dict)
     keeps: timedelta | None = None
     live: timedelta | None = None
     news: News | None = None
@@ -195,6 +197,10 @@ class Provider:
     def is_side_route(self) -> bool:
         """Whether it is another way to what a provider gives by its own."""
         return self.route != self.provider
+
+    def cadence_of(self, device_id: str | None) -> timedelta:
+        """From one reading of this device to the next; None: it is not known, and counts as the usual one."""
+        return next((one for begin, one in self.cadences.items() if (device_id or "").startswith(begin)), self.cadence)
 
     def __post_init__(self) -> None:
         """Raises ValueError where the rereads are no ladder."""

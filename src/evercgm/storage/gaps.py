@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from evercgm.core.caller import Caller
 from evercgm.core.connection import BY_FILE, CADENCE
@@ -14,18 +15,21 @@ from evercgm.storage.views import choose_person
 QUERIES = load_queries("gaps.sql")
 MOST = 1000
 _NO_READING_OF_NOW = frozenset({"future_time"})
+_BY_START = attrgetter("start")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of a vendor's region, as its record has them."""
+    """Of a vendor's region and a device, as the vendor's record has them; what each means says ``core.gaps.Source``."""
 
     delay: timedelta
     cadence: timedelta
     keeps: timedelta | None
+    import_format: str | None = None
 
 
-FactsOf = Callable[[str, str | None, bool], Facts]
+# By provider, region, whether its other ways in are meant, and the device's id.
+FactsOf = Callable[[str, str | None, bool, str | None], Facts]
 
 
 async def evidence(
@@ -40,7 +44,7 @@ async def evidence(
         chosen = await choose_person(conn, person_id)
         values = {"person_id": chosen, "start": start, "end": end, "most": MOST}
         rows = await _rows(conn, "sources", values | {"by_file": BY_FILE})
-        facts = {row["id"]: facts_of(row["provider"], row["region"], row["by_other_ways"]) for row in rows}
+        facts = {row["id"]: _facts(row, facts_of) for row in rows}
         limits = {
             "connection_ids": list(facts),
             "holes_s": [one.cadence.total_seconds() * HOLE for one in facts.values()],
@@ -49,11 +53,12 @@ async def evidence(
         holes = await _rows(conn, "holes", values | limits)
         aside = await _rows(conn, "set_aside", values)
         troubles = await _rows(conn, "troubles", values | {"overdue_s": OVERDUE.total_seconds()})
+        troubles += await _rows(conn, "pauses", values)
         now = rows[0]["now"] if rows else datetime.now(UTC)
     known = Evidence(
         sources=[_source(row, facts[row["id"]]) for row in rows],
         set_aside=[one for row in aside if (one := _set_aside(row)) is not None],
-        troubles=[Trouble(row["start_at"], row["end_at"] or now, row["reason"]) for row in troubles],
+        troubles=sorted((_trouble(row, now) for row in troubles), key=_BY_START, reverse=True),
         now=now,
     )
     return [_hole(row) for row in holes] or [Hole(None, None)], known
@@ -70,6 +75,14 @@ def _hole(row: Row) -> Hole:
     return Hole(before, Edge(row["after_at"], row["after_connection"], row["after_transmitter"], row["after_ticks"]))
 
 
+def _facts(row: Row, facts_of: FactsOf) -> Facts:
+    return facts_of(row["provider"], row["region"], row["by_other_ways"], row["device_id"])
+
+
+def _trouble(row: Row, now: datetime) -> Trouble:
+    return Trouble(row["start_at"], row["end_at"] or now, row["reason"], row["connection_id"])
+
+
 def _source(row: Row, facts: Facts) -> Source:
     return Source(
         id=row["id"],
@@ -83,6 +96,8 @@ def _source(row: Row, facts: Facts) -> Source:
         history_done=row["history_done"] or row["by_other_ways"],
         history_start=row["history_start"],
         by_file=row["region"] == BY_FILE,
+        cadence=facts.cadence,
+        import_format=facts.import_format,
     )
 
 

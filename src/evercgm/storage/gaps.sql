@@ -94,7 +94,7 @@ order by f."timestamp" desc
 -- name: sources
 -- The person's connections, the newest first. Without sync_state: the host app's own. by_other_ways: it has no login of
 -- its own; what came is all that there is.
-select c.id, c.provider::text as provider, c.status::text as status, s.region,
+select c.id, c.provider::text as provider, c.status::text as status, c.device_id, s.region,
        c.token_expires_at >= timestamp '9999-12-31' and s.region is distinct from %(by_file)s as by_other_ways,
        case when s.connection_id is null then 'not_adopted' else s.reason end as reason,
        coalesce(s.connected_at,
@@ -121,34 +121,111 @@ order by r.received_at desc
 limit %(most)s
 
 -- name: troubles
--- When nothing was fetched though it was due: from a failed run to the next one that worked, and runs that began late.
-select x.start_at, x.end_at, x.reason
-from (
-  select min(s.started_at) as start_at, ok.at as end_at, min(s.reason) as reason
-  from cgm_private.sync_runs s
-  join public."Person" p on p.id = s.person_id
+-- When nothing was fetched though it was due, where that reaches into the period: from a failed run, or from when a late
+-- one was due, to the next that worked. Read are the runs from the last that worked before the period to the first that
+-- did after it. Where the one that worked found nothing it may be the last of many (runs.sql, forget_quiet_runs): then
+-- no longer than to what is known of the trouble itself.
+with reach as (
+  select c.id as connection_id, coalesce(b.requested_at, '-infinity') as since, coalesce(a.requested_at, 'infinity') as until
+  from public.cgm_connections c
+  join public."Person" p on p.id = c.person_id
   left join lateral (
-    select min(k.finished_at) as at
+    select k.requested_at
     from cgm_private.sync_runs k
-    where k.connection_id = s.connection_id
+    where k.connection_id = c.id
+      and k.requested_at < %(start)s::timestamptz
       and k.outcome in ('succeeded', 'nothing_new')
       and k.trigger <> 'import'
-      and k.requested_at >= s.requested_at
-  ) ok on true
-  where s.person_id = %(person_id)s
+    order by k.requested_at desc
+    limit 1
+  ) b on true
+  left join lateral (
+    select k.requested_at
+    from cgm_private.sync_runs k
+    where k.connection_id = c.id
+      and k.requested_at >= %(end)s::timestamptz
+      and k.outcome in ('succeeded', 'nothing_new')
+      and k.trigger <> 'import'
+    order by k.requested_at
+    limit 1
+  ) a on true
+  where c.person_id = %(person_id)s
     and p."ownerId" = (select auth.uid())::text
-    and s.outcome = 'failed'
-    and s.started_at is not null
-    and s.requested_at >= %(start)s::timestamptz
-  group by s.connection_id, ok.at
+),
+runs as (
+  select s.id, s.connection_id, s.requested_at, s.due_at, s.started_at, s.finished_at, s.reason,
+         s.outcome = 'failed' and s.started_at is not null as failed,
+         s.started_at - s.due_at > make_interval(secs => %(overdue_s)s) as late,
+         coalesce(s.outcome in ('succeeded', 'nothing_new') and s.trigger <> 'import', false) as worked,
+         s.outcome = 'nothing_new' and s.trigger = 'schedule' as quiet
+  from reach r
+  join cgm_private.sync_runs s on s.connection_id = r.connection_id and s.requested_at between r.since and r.until
+),
+-- Those that did not work have the number of the one that did after them.
+numbered as (
+  select r.*,
+         count(*) filter (where r.worked) over (
+           partition by r.connection_id order by r.requested_at, r.id rows between unbounded preceding and 1 preceding
+         ) as number
+  from runs r
+),
+stretches as (
+  select n.connection_id,
+         min(n.started_at) filter (where n.failed) as failed_at, max(n.finished_at) filter (where n.failed) as failed_until,
+         min(n.reason) filter (where n.failed) as reason,
+         min(n.due_at) filter (where n.late) as late_at, max(n.started_at) filter (where n.late) as late_until,
+         max(n.finished_at) filter (where n.worked) as worked_at, bool_or(n.worked and n.quiet) as quiet
+  from numbered n
+  group by n.connection_id, n.number
+)
+select x.connection_id, x.start_at, x.end_at, x.reason
+from (
+  select connection_id, failed_at as start_at, case when quiet then failed_until else worked_at end as end_at, reason
+  from stretches
   union all
-  select s.due_at, s.started_at, null
-  from cgm_private.sync_runs s
-  join public."Person" p on p.id = s.person_id
-  where s.person_id = %(person_id)s
-    and p."ownerId" = (select auth.uid())::text
-    and s.requested_at >= %(start)s::timestamptz
-    and s.started_at - s.due_at > make_interval(secs => %(overdue_s)s)
+  select connection_id, late_at, case when quiet then late_until else worked_at end, null
+  from stretches
 ) x
+where x.start_at < %(end)s::timestamptz
+  and coalesce(x.end_at, now()) > %(start)s::timestamptz
 order by x.start_at desc
+limit %(most)s
+
+-- name: pauses
+-- When a connection rested by its person's wish, where that reaches into the period and has ended: from the deed to the
+-- next run that worked; where that found nothing, to the deed that woke it, as above. Any length: a pause is found by
+-- its end.
+select e.connection_id, b.at as start_at, case when k.quiet then e.at else k.finished_at end as end_at, 'paused' as reason
+from (
+  select a.person_id, a.at, a.detail ->> 'connection_id' as connection_id
+  from cgm_private.audit_events a
+  join public."Person" p on p.id = a.person_id
+  where a.person_id = %(person_id)s
+    and p."ownerId" = (select auth.uid())::text
+    and a.at >= %(start)s::timestamptz
+    and a.action in ('resumed', 'reconnected', 'account_changed', 'adopted')
+) e
+cross join lateral (
+  select d.at, d.action
+  from cgm_private.audit_events d
+  where d.person_id = e.person_id
+    and d.at < e.at
+    and d.action in ('paused', 'resumed', 'reconnected', 'account_changed', 'adopted')
+    and d.detail ->> 'connection_id' = e.connection_id
+  order by d.at desc
+  limit 1
+) b
+left join lateral (
+  select s.finished_at, s.outcome = 'nothing_new' and s.trigger = 'schedule' as quiet
+  from cgm_private.sync_runs s
+  where s.connection_id = e.connection_id
+    and s.requested_at >= e.at
+    and s.outcome in ('succeeded', 'nothing_new')
+    and s.trigger <> 'import'
+  order by s.requested_at
+  limit 1
+) k on true
+where b.action = 'paused'
+  and b.at < %(end)s::timestamptz
+order by b.at desc
 limit %(most)s

@@ -161,13 +161,13 @@ export async function readingsBetween(personId, from, before) {
 
 /**
  * Stretches without readings between two instants (Date), the oldest first: `{from, to}` in seconds, `reason` as a code
- * and `message` as a sentence.
+ * and `message` as a sentence; `importFormat` is the file that would fill it, or null.
  */
 export async function gapsBetween(personId, from, before) {
   const fields = { person_id: personId, from: from.toISOString(), to: before.toISOString() };
   const { gaps } = await call('GET', `${BASE}/gaps?${query(fields)}`);
-  return gaps.map(({ start, end, reason, message }) => ({
-    from: Date.parse(start) / 1000, to: Date.parse(end) / 1000, reason, message,
+  return gaps.map(({ start, end, reason, message, import_format: importFormat }) => ({
+    from: Date.parse(start) / 1000, to: Date.parse(end) / 1000, reason, message, importFormat,
   }));
 }
 

@@ -71,6 +71,9 @@ const MISSING = {
   not_connected: 'not connected',
 };
 
+// By the code of an import's format.
+const EXPORTS = { libreview: 'LibreView', carelink: 'CareLink', clarity: 'Clarity' };
+
 const FILES = { abbott: 'LibreView file' };
 
 const SOURCES = {
@@ -147,8 +150,11 @@ export function stretch(from, to) {
   return `${dayAndClock(start)} to ${sameDay ? clock(end) : dayAndClock(end)}`;
 }
 
-/** A stretch without readings, and why, on one line. */
-export const gapWords = (gap) => `${stretch(gap.from, gap.to)} · ${MISSING[gap.reason] ?? 'no readings'}`;
+/** A stretch without readings, why, and the file that would fill it, on one line. */
+export function gapWords(gap) {
+  const filled = EXPORTS[gap.importFormat] ? `, a ${EXPORTS[gap.importFormat]} file can fill it` : '';
+  return `${stretch(gap.from, gap.to)} · ${MISSING[gap.reason] ?? 'no readings'}${filled}`;
+}
 
 /** A vendor's usual delay, or '' where there is none worth a word. */
 export function delay(minutes) {

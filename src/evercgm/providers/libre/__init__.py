@@ -37,6 +37,8 @@ PROVIDER = Provider(
         " use a follower account made for it, not the account of the sensor's app."
     ),
     hosts=client.hosts,
+    # Of the history, by what mapping.py calls the sensor; a Libre 3 has the usual one.
+    cadences={"libre1": timedelta(minutes=15), "libre2": timedelta(minutes=15)},
     keeps=client.KEEPS,
     # No limits are published; they count per address. Our own: a call a second, a tenth of it kept for people.
     calls=CallLimits(an_hour=3600, for_people=0.1),
