@@ -1,5 +1,6 @@
 """The clouds that are signed in at without a consent page of ours: LibreLinkUp, Share and CareLink, in this process."""
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,18 +12,24 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 from sync_world import Weather
 
-from evercgm.provider_kit.contract import VendorApp
+from evercgm.core.tokens import Secret
+from evercgm.provider_kit.contract import Login, Paste, Pasted, VendorApp
+from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom_share.simulator import app as share
 from evercgm.providers.dexcom_share.simulator.cloud import ACCOUNTS as SHARE_ACCOUNTS
 from evercgm.providers.libre.simulator import app as libre
 from evercgm.providers.libre.simulator.people import DEMO_ACCOUNTS as LIBRE_ACCOUNTS
+from evercgm.providers.medtronic import kept
 from evercgm.providers.medtronic.simulator import app as carelink
 from evercgm.providers.medtronic.simulator.cloud import ACCOUNTS as CARELINK_ACCOUNTS
 
 LIBRE, SHARE, CARELINK = ("libre", "world"), ("dexcom_share", "us"), ("medtronic", "eu")
 CARELINK_PASSWORD = "simulated"
+THEIR_VERIFIER = Secret("another-tools-own-verifier-of-forty-three-characters")
+assert isinstance(PROVIDERS["medtronic"].login, Paste)
+CARELINK_LOGIN = PROVIDERS["medtronic"].login
 
 
 @dataclass
@@ -43,6 +50,22 @@ class SignInClouds:
         )
         assert answer.status_code == 302, answer.text
         return str(answer.headers["location"])
+
+    async def bundle(self, username: str = "follower.one", password: str = CARELINK_PASSWORD) -> str:
+        """The tokens of a sign-in that another tool made, as it would keep them."""
+        http, app = self.vendors.client(*CARELINK), self.vendors.app(*CARELINK)
+        page = await CARELINK_LOGIN.begin(http, app, Login("their-state", pkce_challenge(THEIR_VERIFIER.reveal())))
+        address = Secret(await self.leave_page(page, username, password))
+        tokens = await CARELINK_LOGIN.finish(http, app, Pasted(address, Secret("their-state"), THEIR_VERIFIER))
+        access, refresh = kept.opened(tokens.access, kept.Access), kept.opened(tokens.refresh, kept.Refresh)
+        return json.dumps(
+            {
+                "access_token": access.token.reveal(),
+                "refresh_token": refresh.token.reveal(),
+                "client_id": refresh.client_id,
+                "token_url": refresh.token_url,
+            }
+        )
 
 
 @asynccontextmanager

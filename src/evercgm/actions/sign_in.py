@@ -10,7 +10,7 @@ from evercgm.core.caller import Caller
 from evercgm.core.errors import AnswerNeeded, BadInput, ChooseFirst, GrantRefused, NotYours
 from evercgm.core.tokens import NO_SECRET, Secret, Tokens
 from evercgm.logs import get_logger
-from evercgm.provider_kit.contract import Credentials, Login, Password, Paste, Pasted, Provider
+from evercgm.provider_kit.contract import PASTED, Credentials, Login, Password, Paste, Pasted, Provider
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
@@ -97,7 +97,7 @@ async def finish_paste(
         else:
             attempt = await attempts.consume_pasted(conn, db.vault, state, caller.owner_id)
     if attempt is None or attempt.route != route:
-        raise BadInput("pasted", NOTHING_WAITS)
+        raise BadInput(PASTED, NOTHING_WAITS)
     app, http = vendors.app(route, attempt.region), vendors.client(route, attempt.region)
     with asked_by("person"):
         try:
@@ -107,7 +107,7 @@ async def finish_paste(
         except ChooseFirst as choose:
             raise await _wait_for_choice(db, attempt, choose) from None
         except GrantRefused:
-            raise BadInput("pasted", "was used already or is too old; open the vendor's page once more") from None
+            raise BadInput(PASTED, "was used already or is too old; open the vendor's page once more") from None
         return await keep(db, vendors, attempt, tokens, caller.request_id)
 
 
