@@ -68,6 +68,36 @@ def test_a_character_of_another_encoding_is_refused_at_its_line() -> None:
     assert (refused.value.line, refused.value.column) == (3003, 1)
 
 
+@pytest.mark.parametrize("place", ["the head", "far below"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_column_of_such_a_character_is_counted_by_the_files_own_delimiter(delimiter: str, place: str) -> None:
+    good = [("2026/07/29", "18:47:11", 117)] * (3 if place == "the head" else 3000)
+    whole = carelink(good).replace(b",00000", b"").replace(b"25,74", b"2574").replace(b";", delimiter.encode())
+    lines = [*whole.split(b"\r\n")[:-1], delimiter.join(("9", "", f'"a{delimiter}b"', "M\xfcller")).encode("latin-1")]
+
+    with pytest.raises(CellRefused, match="is not in UTF-8") as refused:
+        read(b"\r\n".join(lines))
+
+    assert (refused.value.line, refused.value.column) == (len(lines), 4)
+
+
+def test_where_no_format_is_recognised_the_delimiter_is_what_is_most_often_there() -> None:
+    with pytest.raises(CellRefused) as refused:
+        read(b"Glyc\xe9mie;1,0;2\r\nMod\xe8le;1,5;\r\n")
+    assert (refused.value.line, refused.value.column) == (1, 1)
+
+    with pytest.raises(CellRefused) as refused:
+        read("Heure;1,0;2,5,5;Glycémie".encode("latin-1") + b";;;;;\r\n")
+    assert (refused.value.line, refused.value.column) == (1, 4)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_cell_of_a_damaged_line() -> None:
+    with pytest.raises(CellRefused) as refused:
+        read(b'\xef\xbb\xbf"a,b",M\xfcller\r\n')
+
+    assert (refused.value.line, refused.value.column) == (1, 2)
+
+
 def test_a_bomb_is_refused_without_being_unpacked() -> None:
     bomb = zipped("export.csv", b"0" * 200_000_000)
     tracemalloc.start()

@@ -21,7 +21,7 @@ from evercgm.core.errors import (
 )
 from evercgm.core.tokens import NO_LOGIN, Secret, Tokens
 from evercgm.logs import get_logger
-from evercgm.provider_kit.contract import Consent, Login, Provider, VendorApp
+from evercgm.provider_kit.contract import Consent, Login, Provider
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
@@ -220,24 +220,41 @@ async def _exchange_and_store(
     return Finished(attempt.return_to, "connected")
 
 
-async def keep(db: Database, vendors: Vendors, attempt: Attempt, tokens: Tokens, request_id: str | None) -> str:
+async def keep(
+    db: Database,
+    vendors: Vendors,
+    attempt: Attempt,
+    tokens: Tokens,
+    request_id: str | None,
+    *,
+    chosen_of: str | None = None,
+) -> str:
     """Store what a sign-in gave and ask for its first sync; the connection's id.
 
-    Raises OtherAccount where the person must say yes first; Overtaken.
+    ``chosen_of``: the waiting pair that these tokens were made of; it is used up by what is stored and by nothing else.
+    Raises OtherAccount where the person must say yes first; Overtaken; of a choice also NotYours and VendorError.
     """
-    app = vendors.app(attempt.route, attempt.region)
-    account_id = await _account_id(vendors, app, attempt.route, tokens)
+    account_id = await _account_id(vendors, attempt, tokens, chosen=chosen_of is not None)
     fresh = Waiting(attempt.person_id, attempt.route, attempt.region, account_id, tokens)
     async with db.as_worker() as conn:
         await attempts.lock_person(conn, attempt.person_id)
         if not await attempts.still_fits(conn, attempt):
             log.info("connect_overtaken", route=attempt.route)
             raise Overtaken("person", attempt.person_id)
+        if chosen_of is not None:
+            await _use_up(conn, db, attempt, chosen_of)
         if not await _may_be_other_account(conn, vendors, fresh):
             return await store(conn, db, vendors, fresh, audit.owner_of(attempt.owner_id, request_id))
         attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)
     log.info("connect_waits", route=attempt.route, account_known=account_id is not None)
     raise OtherAccount(attempt_id)
+
+
+async def _use_up(conn: Connection, db: Database, attempt: Attempt, waited: str) -> None:
+    """Raises NotYours: another answer was quicker, or its ten minutes are over."""
+    person_id = attempt.person_id
+    if not await attempts.consume_waiting(conn, db.vault, waited, attempt.owner_id, person_id, unfinished=True):
+        raise NotYours("attempt", waited)
 
 
 async def store(conn: Connection, db: Database, vendors: Vendors, fresh: Waiting, actor: Actor) -> str:
@@ -300,12 +317,18 @@ def _deed(before: Row | None, fresh: Waiting) -> Action:
     return "reconnected" if same else "account_changed"
 
 
-async def _account_id(vendors: Vendors, app: VendorApp, route: str, tokens: Tokens) -> str | None:
-    """The vendor's id of the account; None where it cannot be read now: enough for a first connection."""
+async def _account_id(vendors: Vendors, attempt: Attempt, tokens: Tokens, *, chosen: bool) -> str | None:
+    """The vendor's id of the account; None where it cannot be read now: enough for a first connection.
+
+    Not enough where somebody was ``chosen``: whom the vendor does not show us is nobody's connection.
+    """
+    route = attempt.route
+    app, http = vendors.app(route, attempt.region), vendors.client(route, attempt.region)
     try:
-        http = vendors.client(route, app.region)
         return (await vendors.providers[route].survey(http, app, tokens.access)).account_id
     except VendorError as failure:
+        if chosen:
+            raise
         log.warning("account_unknown", route=route, error=type(failure).__name__)
         return None
 

@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 from evercgm.actions.connect import keep
 from evercgm.core import audit
 from evercgm.core.caller import Caller
-from evercgm.core.errors import BadInput, ChooseFirst, GrantRefused, NotYours
+from evercgm.core.errors import AnswerNeeded, BadInput, ChooseFirst, GrantRefused, NotYours
 from evercgm.core.tokens import NO_SECRET, Secret, Tokens
 from evercgm.logs import get_logger
-from evercgm.provider_kit.contract import Credentials, Login, Password, Paste, Pasted, Provider
+from evercgm.provider_kit.contract import PASTED, Credentials, Login, Password, Paste, Pasted, Provider
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.oauth import pkce_challenge
 from evercgm.provider_kit.vendors import Vendors
@@ -97,7 +97,7 @@ async def finish_paste(
         else:
             attempt = await attempts.consume_pasted(conn, db.vault, state, caller.owner_id)
     if attempt is None or attempt.route != route:
-        raise BadInput("pasted", NOTHING_WAITS)
+        raise BadInput(PASTED, NOTHING_WAITS)
     app, http = vendors.app(route, attempt.region), vendors.client(route, attempt.region)
     with asked_by("person"):
         try:
@@ -107,29 +107,26 @@ async def finish_paste(
         except ChooseFirst as choose:
             raise await _wait_for_choice(db, attempt, choose) from None
         except GrantRefused:
-            raise BadInput("pasted", "was used already or is too old; open the vendor's page once more") from None
+            raise BadInput(PASTED, "was used already or is too old; open the vendor's page once more") from None
         return await keep(db, vendors, attempt, tokens, caller.request_id)
 
 
 async def choose(db: Database, vendors: Vendors, caller: Caller, attempt_id: str, who: str) -> str:
-    """The person says whom a sign-in that waits is about; the connection's id. Raises NotYours, OtherAccount."""
+    """The person says whom a sign-in that waits is about; the connection's id.
+
+    Raises NotYours, OtherAccount, and with the pair still waiting BadInput(who) and what a vendor's failure raises.
+    """
     async with db.as_person(caller.claims) as conn:
         await become_worker(conn)
-        found = await attempts.look_waiting(conn, attempt_id, caller.owner_id)
-        if found is None:
+        waiting = await attempts.look_choice(conn, db.vault, attempt_id, caller.owner_id)
+        if waiting is None:
             raise NotYours("attempt", attempt_id)
-        attempt = await attempts.begin_now(conn, found["person_id"], caller.owner_id, found["provider"], "")
-        waiting = await attempts.consume_waiting(
-            conn, db.vault, attempt_id, caller.owner_id, attempt.person_id, unfinished=True
-        )
-    if waiting is None:
-        raise NotYours("attempt", attempt_id)
+        begun = await attempts.begin_now(conn, waiting.person_id, caller.owner_id, waiting.route, waiting.region)
+    if who not in waiting.choices:
+        raise AnswerNeeded("who", "must be the id of one of the people whom the account follows", waiting.choices)
     chosen = _chosen(vendors.providers[waiting.route], waiting.tokens, who)
-    begun = Attempt(
-        waiting.person_id, caller.owner_id, waiting.route, waiting.region, None, attempt.began_at, NO_SECRET
-    )
     with asked_by("person"):
-        return await keep(db, vendors, begun, chosen, caller.request_id)
+        return await keep(db, vendors, begun, chosen, caller.request_id, chosen_of=attempt_id)
 
 
 def _chosen(provider: Provider, tokens: Tokens, who: str) -> Tokens:
@@ -150,7 +147,8 @@ async def _wait_for_choice(db: Database, attempt: Attempt, choose_: ChooseFirst)
     """The question, with the name under which the sign-in waits: to sign in again would be one login too many."""
     if choose_.unfinished is None:
         return choose_
-    waiting = Waiting(attempt.person_id, attempt.route, attempt.region, None, choose_.unfinished, unfinished=True)
+    choices = tuple(one.id for one in choose_.choices)
+    waiting = Waiting(attempt.person_id, attempt.route, attempt.region, None, choose_.unfinished, choices)
     async with db.as_worker() as conn:
         await attempts.lock_person(conn, attempt.person_id)
         if not await attempts.still_fits(conn, attempt):

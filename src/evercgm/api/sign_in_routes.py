@@ -12,7 +12,7 @@ from evercgm.api.error_responses import Problem
 from evercgm.api.fields import Id, Told
 from evercgm.core.errors import BadInput, NotYours
 from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import Credentials
+from evercgm.provider_kit.contract import PASTED, Credentials
 from evercgm.storage import views
 
 router = APIRouter(tags=["connect"])
@@ -130,16 +130,22 @@ async def begin_medtronic(body: PasteRequest, runtime: Wired, caller: Changing) 
 @router.post("/medtronic/callback", status_code=201)
 async def finish_medtronic(body: PastedBack, runtime: Wired, caller: Changing) -> Connected:
     """Finish it with the address that the vendor's page ended at, or with another tool's bundle of tokens."""
-    given = [text for text in (body.redirect_url, body.token_bundle) if text is not None]
-    connection_id = await sign_in.finish_paste(
-        runtime.db,
-        runtime.vendors,
-        caller,
-        route="medtronic",
-        pasted=Secret(given[0].get_secret_value().strip()) if len(given) == 1 else None,
-        person_id=await views.chosen_person(runtime.db, caller, body.person_id),
-        region=body.region,
-    )
+    sent = {"redirect_url": body.redirect_url, "token_bundle": body.token_bundle}
+    given = [(field, text) for field, text in sent.items() if text is not None]
+    try:
+        connection_id = await sign_in.finish_paste(
+            runtime.db,
+            runtime.vendors,
+            caller,
+            route="medtronic",
+            pasted=Secret(given[0][1].get_secret_value().strip()) if len(given) == 1 else None,
+            person_id=await views.chosen_person(runtime.db, caller, body.person_id),
+            region=body.region,
+        )
+    except BadInput as refused:
+        if refused.field != PASTED:
+            raise
+        raise BadInput(given[0][0], refused.message) from None
     return Connected(connection_id=connection_id)
 
 

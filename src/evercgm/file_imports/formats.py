@@ -40,9 +40,19 @@ def read_file(file: BinaryIO, answers: Answers, now: datetime) -> tuple[Format, 
         text.seek(0)
         return found, found.read(text, delimiter, answers, now)
     except UnicodeError:
-        raise undecodable(file) from None
+        raise undecodable(file, _delimiter_of(file)) from None
     finally:
         text.detach()
+
+
+def _delimiter_of(file: BinaryIO) -> str:
+    """What parts the cells of a file that is not all text; of one that is not recognised, what is most often in it."""
+    file.seek(0)
+    head = [line.decode("utf-8-sig", "replace") for line in islice(file, HEAD_LINES)]
+    try:
+        return _recognise(head)[1]
+    except BadInput:
+        return max(DELIMITERS, key="".join(head).count)
 
 
 def _recognise(head: list[str]) -> tuple[Format, str]:

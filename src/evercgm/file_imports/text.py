@@ -1,5 +1,6 @@
 """A file's bytes as text: UTF-8, or UTF-16 where a mark says so. Whatever else comes is refused by what it is."""
 
+import csv
 import io
 from typing import BinaryIO
 
@@ -59,8 +60,8 @@ def _refuse(head: bytes, *, whole: bool) -> None:
         raise BadInput("file", "it is empty")
 
 
-def undecodable(file: BinaryIO) -> BadInput:
-    """Where a file that said it was text is none."""
+def undecodable(file: BinaryIO, delimiter: str) -> BadInput:
+    """Where a file that said it was text is none; ``delimiter``: what parts its cells."""
     file.seek(0)
     if file.read(2) in _UTF16_MARKS:
         return BadInput("file", "its text is cut or damaged: save it again as CSV in UTF-8")
@@ -70,5 +71,14 @@ def undecodable(file: BinaryIO) -> BadInput:
             line.decode("utf-8")
         except UnicodeDecodeError as failure:
             words = "a character is not in UTF-8: send the file as the vendor gave it, not saved by another program"
-            return CellRefused(number, line[: failure.start].count(b",") + 1, words)
+            return CellRefused(number, _cells_begun(line[: failure.start], delimiter), words)
     return BadInput("file", "its text cannot be read as UTF-8")
+
+
+def _cells_begun(line: bytes, delimiter: str) -> int:
+    """How many cells the beginning of a line has, the one that is cut among them; a delimiter in quotes parts none."""
+    try:
+        cells = next(csv.reader([line.decode("utf-8-sig")], delimiter=delimiter), [])
+    except csv.Error:
+        return line.count(delimiter.encode()) + 1
+    return max(len(cells), 1)

@@ -129,6 +129,10 @@ class Password:
     choose: Choose = nobody_to_choose
 
 
+# The field that a way in names where it cannot take what was pasted; the door that took it knows its own name of it.
+PASTED = "pasted"
+
+
 @dataclass(frozen=True, slots=True)
 class Paste:
     """Sign-in on the vendor's page in the person's own browser, from where something is pasted back.

@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from evercgm.core.tokens import NO_SECRET, Secret, Tokens
 from evercgm.storage.database import Connection, Row, load_queries
 from evercgm.storage.vault import Place, Vault
@@ -42,7 +44,7 @@ class Bound:
 class Waiting:
     """A fresh pair that waits for the person's word; ``account_id`` None: the vendor did not tell it.
 
-    ``unfinished``: it is good for several people, and waits for the choice of one.
+    ``choices``: it is good for each of these people, by their ids at the vendor, and waits for the choice of one.
     """
 
     person_id: str
@@ -50,7 +52,14 @@ class Waiting:
     region: str
     account_id: str | None
     tokens: Tokens
-    unfinished: bool = False
+    choices: tuple[str, ...] = ()
+
+
+class _Unfinished(msgspec.Struct, frozen=True):
+    """What is sealed as the access token of a pair that waits for a choice: who may be chosen is nobody's to read."""
+
+    access: str
+    choices: tuple[str, ...]
 
 
 def fingerprint(text: str) -> bytes:
@@ -186,17 +195,24 @@ async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: W
         "owner_id": owner_id,
         "provider": waiting.route,
         "region": waiting.region,
-        "access": vault.seal(waiting.tokens.access, _access_place(attempt_id)),
+        "access": vault.seal(_with_choices(waiting), _access_place(attempt_id)),
         "refresh": vault.seal(waiting.tokens.refresh, _refresh_place(attempt_id)),
         "token_expires_at": waiting.tokens.expires_at,
         "token_lifetime_s": waiting.tokens.lifetime_s,
         "account_id": waiting.account_id,
-        "unfinished": waiting.unfinished,
+        "unfinished": bool(waiting.choices),
         "lifetime_s": LIFETIME_S,
     }
     await conn.execute(QUERIES["forget_waiting"], values)
     await conn.execute(QUERIES["insert_waiting"], values)
     return attempt_id
+
+
+def _with_choices(waiting: Waiting) -> Secret:
+    if not waiting.choices:
+        return waiting.tokens.access
+    both = _Unfinished(waiting.tokens.access.reveal(), waiting.choices)
+    return Secret(msgspec.json.encode(both).decode())
 
 
 async def look_waiting(conn: Connection, attempt_id: str, owner_id: str) -> Row | None:
@@ -205,18 +221,34 @@ async def look_waiting(conn: Connection, attempt_id: str, owner_id: str) -> Row 
     return await (await conn.execute(QUERIES["look_waiting"], values)).fetchone()
 
 
+async def look_choice(conn: Connection, vault: Vault, attempt_id: str, owner_id: str) -> Waiting | None:
+    """A pair that waits for a choice, left where it is; None: as ``look_waiting``, or another word is waited for.
+
+    Raises SealBroken.
+    """
+    row = await look_waiting(conn, attempt_id, owner_id)
+    return _waiting(row, vault) if row is not None and row["unfinished"] else None
+
+
 async def consume_waiting(
     conn: Connection, vault: Vault, attempt_id: str, owner_id: str, person_id: str, *, unfinished: bool = False
 ) -> Waiting | None:
     """Take the pair out, once; None where it was used, grew old, or waits for another word. Raises SealBroken."""
     values = {"id": attempt_id, "owner_id": owner_id, "person_id": person_id, "unfinished": unfinished}
     row = await (await conn.execute(QUERIES["consume_waiting"], values)).fetchone()
-    if row is None:
-        return None
-    tokens = Tokens(
-        access=vault.open(row["sealed_access"], _access_place(attempt_id)),
-        refresh=vault.open(row["sealed_refresh"], _refresh_place(attempt_id)),
-        expires_at=row["token_expires_at"],
-        lifetime_s=row["token_lifetime_s"],
-    )
-    return Waiting(person_id, row["provider"], row["region"], row["vendor_account"], tokens)
+    return _waiting(row, vault) if row is not None else None
+
+
+def _waiting(row: Row, vault: Vault) -> Waiting | None:
+    """None: one that an earlier version kept without its choices."""
+    access = vault.open(row["sealed_access"], _access_place(row["id"]))
+    choices: tuple[str, ...] = ()
+    if row["unfinished"]:
+        try:
+            both = msgspec.json.decode(access.reveal(), type=_Unfinished)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        access, choices = Secret(both.access), both.choices
+    refresh = vault.open(row["sealed_refresh"], _refresh_place(row["id"]))
+    tokens = Tokens(access, refresh, row["token_expires_at"], row["token_lifetime_s"])
+    return Waiting(row["person_id"], row["provider"], row["region"], row["vendor_account"], tokens, choices)

@@ -109,7 +109,8 @@ values
    %(token_lifetime_s)s, %(account_id)s, %(unfinished)s, now() + make_interval(secs => %(lifetime_s)s))
 
 -- name: look_waiting
-select person_id, provider
+select id, person_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
+  vendor_account, unfinished
 from cgm_private.oauth_attempts
 where id = %(id)s
   and owner_id = %(owner_id)s
@@ -125,4 +126,5 @@ where id = %(id)s
   and sealed_access <> ''
   and unfinished = %(unfinished)s
   and expires_at > now()
-returning id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s, vendor_account
+returning id, person_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
+  vendor_account, unfinished

@@ -7,10 +7,10 @@ import msgspec
 
 from evercgm.core.errors import BadInput
 from evercgm.core.tokens import Secret
+from evercgm.provider_kit.contract import PASTED
 from evercgm.providers.medtronic.claims import issuer_of
 from evercgm.providers.medtronic.hosts import is_allowed, scheme_of
 
-FIELD = "pasted"
 LONGEST_TEXT = 64 * 1024
 LONGEST_SECRET = 16 * 1024
 # Why something is refused, in words for the person.
@@ -41,7 +41,7 @@ class Bundle(msgspec.Struct, frozen=True):
 
 def refused(reason: str) -> BadInput:
     """The error for one of the reasons above."""
-    return BadInput(FIELD, REFUSALS[reason])
+    return BadInput(PASTED, REFUSALS[reason])
 
 
 def is_bundle(text: Secret) -> bool:
