@@ -64,6 +64,7 @@ def as_json(value: object) -> bytes:
 
 @given(MESSAGE | JSON, st.booleans())
 @example({"sgs": [{"sg": 1}], "bgUnits": []}, False)
+@example({"sgs": [{"sg": 10**400}]}, False)
 def test_any_answer_gives_sound_readings_or_is_refused(message: object, nested: bool) -> None:
     with contextlib.suppress(EvercgmError):
         batch = read_message(as_json({"patientData": message} if nested else message), "account", NOW)

@@ -21,6 +21,7 @@ FUTURE_ALLOWANCE = timedelta(minutes=5)
 CLOCK_DOUBT = timedelta(hours=24)
 # In mmol/L nothing is above this; in mg/dL no sensor reports so little.
 HIGHEST_MMOL_L = 33.3
+LARGEST = 2**53
 LOWEST_MEASURED, HIGHEST_MEASURED, HIGHEST_PLAUSIBLE = 40, 400, 1000
 MMOL_L = frozenset({"MMOL_L", "MMOLL"})
 GOOD_STATES = (None, "NO_ERROR_MESSAGE")
@@ -259,9 +260,10 @@ def _number(raw: object) -> float | None:
             raw = float(raw) if raw.isascii() and len(raw) <= LONGEST_NAME else None
         except ValueError:
             return None
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
         return None
-    return raw
+    # An integer may be too large for any float, and no value is.
+    return raw if abs(raw) <= LARGEST and not math.isnan(raw) else None
 
 
 def _text(raw: object) -> str | None:
