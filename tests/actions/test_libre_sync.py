@@ -87,8 +87,40 @@ async def test_the_first_sync_stores_history_scans_and_the_present_value_and_the
     assert followed.calls("logbook") == 1
 
 
-async def test_a_sensor_at_rest_is_connected_with_its_one_last_value(followed: Followed) -> None:
+async def test_while_the_logbook_fails_the_graph_is_stored_and_its_scans_come_afterwards(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    followed.cloud.set_fault("server_error", 503, path="logbook")
+
+    result = await followed.world.sync(connection_id)
+    without = followed.by_stream()
+    followed.cloud.clear_faults()
+    await followed.world.sync(connection_id)
+
+    assert result is not None
+    assert (result.outcome, followed.world.status(connection_id)) == ("succeeded", ("connected", None))
+    assert without["libre", "history"] >= 100
+    assert without["libre.live", "live"] == 1
+    assert followed.by_stream()["libre.live", "live"] >= 20
+
+
+async def test_a_logbook_that_always_fails_is_given_up_after_some_polls(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    followed.cloud.set_fault("client_error", 404, path="logbook")
+
+    for _ in range(8):
+        await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("connected", None)
+    assert 4 <= followed.calls("logbook") <= 6
+
+
+@pytest.mark.parametrize("logbook_fails", [False, True])
+async def test_a_sensor_at_rest_is_connected_with_its_one_last_value(
+    followed: Followed, *, logbook_fails: bool
+) -> None:
     followed.cloud.set_fault("upload_delay_min", 3 * 24 * 60)
+    if logbook_fails:
+        followed.cloud.set_fault("client_error", 404, path="logbook")
     connection_id = await followed.connect("entry@example.com")
 
     result = await followed.world.sync(connection_id)
