@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class Followed:
 
     def by_stream(self) -> dict[tuple[str, str], int]:
         return {(way, kind): n for way, kind, n in self.world.sql(BY_STREAM, self.world.person_id)}
+
+    def waits(self, connection_id: str) -> timedelta:
+        query = "select next_sync_at - now() from cgm_private.sync_state where connection_id = %s"
+        waits = self.world.sql(query, connection_id)[0][0]
+        assert isinstance(waits, timedelta)
+        return waits
 
     def calls(self, place: str) -> int:
         return int(self.cloud.state.ledger.counts("calls").get(place, 0))
@@ -160,6 +167,25 @@ async def test_ended_tokens_and_a_move_cost_one_sign_in_where_the_password_is_ke
     assert result.outcome in ("succeeded", "nothing_new")
     # One sign-in: the entry, and the host that it names.
     assert followed.calls("login") - before == 2
+    assert followed.world.status(connection_id) == ("connected", None)
+
+
+@pytest.mark.parametrize("ban", [{"status": 430}, {"status": 476, "retry_after": 60}, {"status": 476}])
+async def test_a_ban_of_our_address_expires_nobody_however_often_it_is_tried_and_then_it_goes_on(
+    followed: Followed, ban: dict[str, int]
+) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault("tokens_ended", True)
+    followed.cloud.set_fault("login_ban", ban)
+
+    for _ in range(5):
+        await followed.world.sync(connection_id)
+        assert followed.world.status(connection_id) == ("connected", "vendor_unavailable")
+        assert followed.waits(connection_id) >= timedelta(minutes=14)
+    followed.cloud.clear_faults()
+    await followed.world.sync(connection_id)
+
     assert followed.world.status(connection_id) == ("connected", None)
 
 
