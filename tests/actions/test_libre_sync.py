@@ -189,6 +189,17 @@ async def test_a_ban_of_our_address_expires_nobody_however_often_it_is_tried_and
     assert followed.world.status(connection_id) == ("connected", None)
 
 
+async def test_a_gate_that_refuses_us_is_tried_again_in_time_for_what_the_vendor_keeps(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault("cloudflare", 403)
+
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("error", "vendor_denied")
+    assert timedelta(minutes=59) <= followed.waits(connection_id) <= timedelta(minutes=73)
+
+
 async def test_ended_tokens_ask_for_the_password_where_it_is_not_kept(followed: Followed) -> None:
     connection_id = await followed.connect(keep=False)
     await followed.world.sync(connection_id)

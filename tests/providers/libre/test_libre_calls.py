@@ -106,6 +106,14 @@ async def test_refusals_that_were_not_recorded_end_nobody(case: dict[str, Any], 
     assert (type(caught.value), about(caught.value)) == expected
 
 
+@pytest.mark.parametrize("body", ["<html>Attention Required!</html>", '{"message": "forbidden"}', ""])
+async def test_a_403_waits_an_hour_as_readings_are_kept_for_twelve_only(body: str) -> None:
+    with pytest.raises(VendorDenied) as caught:
+        await read({GRAPH: {"http_status": 403, "body": body}})
+
+    assert caught.value.wait_s == 3600
+
+
 @pytest.mark.parametrize(
     ("age", "back", "expected"),
     [

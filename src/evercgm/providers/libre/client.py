@@ -38,6 +38,8 @@ USER_AGENT = "evercgm"
 KEEPS = timedelta(hours=12)
 LOGBOOK_REACH = timedelta(days=14)
 MAINTENANCE_S = 600
+# After a 403, mostly a gate's page (libre facts A8): half a day, as elsewhere, would lose what it keeps for 12 hours.
+DENIED_WAIT_S = 3600
 # Of the answer's own status.
 GOOD, STEP, MAINTENANCE, TOO_OLD = 0, 4, 911, 920
 # HTTP statuses seen at the sign-in only, without a body: this address is banned for a while.
@@ -179,7 +181,7 @@ def _raise_refusal(answer: Answer, envelope: Envelope) -> None:
         raise VendorDenied("the account lives on another host now", expired_token=True)
     if answer.status in ADDRESS_BANS:
         raise VendorTryLater(f"the vendor's cloud answered with status {answer.status}", answer.retry_after_s)
-    raise_for_data(answer)
+    raise_for_data(answer, DENIED_WAIT_S)
 
 
 def raise_for_outage(envelope: Envelope) -> NoReturn:
