@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ class Followed:
     def by_stream(self) -> dict[tuple[str, str], int]:
         return {(way, kind): n for way, kind, n in self.world.sql(BY_STREAM, self.world.person_id)}
 
+    def age_session(self, by: timedelta = timedelta(hours=5)) -> None:
+        """As if the present session had been made so long ago."""
+        self.world.sql("update public.cgm_connections set token_expires_at = token_expires_at - %s", by)
+
+    def waits(self, connection_id: str) -> timedelta:
+        query = "select next_sync_at - now() from cgm_private.sync_state where connection_id = %s"
+        waits = self.world.sql(query, connection_id)[0][0]
+        assert isinstance(waits, timedelta)
+        return waits
+
     def calls(self, place: str) -> int:
         return int(self.cloud.state.ledger.counts("calls").get(place, 0))
 
@@ -87,8 +98,40 @@ async def test_the_first_sync_stores_history_scans_and_the_present_value_and_the
     assert followed.calls("logbook") == 1
 
 
-async def test_a_sensor_at_rest_is_connected_with_its_one_last_value(followed: Followed) -> None:
+async def test_while_the_logbook_fails_the_graph_is_stored_and_its_scans_come_afterwards(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    followed.cloud.set_fault("server_error", 503, path="logbook")
+
+    result = await followed.world.sync(connection_id)
+    without = followed.by_stream()
+    followed.cloud.clear_faults()
+    await followed.world.sync(connection_id)
+
+    assert result is not None
+    assert (result.outcome, followed.world.status(connection_id)) == ("succeeded", ("connected", None))
+    assert without["libre", "history"] >= 100
+    assert without["libre.live", "live"] == 1
+    assert followed.by_stream()["libre.live", "live"] >= 20
+
+
+async def test_a_logbook_that_always_fails_is_given_up_after_some_polls(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    followed.cloud.set_fault("client_error", 404, path="logbook")
+
+    for _ in range(8):
+        await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("connected", None)
+    assert 4 <= followed.calls("logbook") <= 6
+
+
+@pytest.mark.parametrize("logbook_fails", [False, True])
+async def test_a_sensor_at_rest_is_connected_with_its_one_last_value(
+    followed: Followed, *, logbook_fails: bool
+) -> None:
     followed.cloud.set_fault("upload_delay_min", 3 * 24 * 60)
+    if logbook_fails:
+        followed.cloud.set_fault("client_error", 404, path="logbook")
     connection_id = await followed.connect("entry@example.com")
 
     result = await followed.world.sync(connection_id)
@@ -119,6 +162,7 @@ async def test_ended_tokens_and_a_move_cost_one_sign_in_where_the_password_is_ke
 ) -> None:
     connection_id = await followed.connect()
     await followed.world.sync(connection_id)
+    followed.age_session()
     followed.cloud.set_fault(*trouble)
     before = followed.calls("login")
 
@@ -128,6 +172,111 @@ async def test_ended_tokens_and_a_move_cost_one_sign_in_where_the_password_is_ke
     assert result.outcome in ("succeeded", "nothing_new")
     # One sign-in: the entry, and the host that it names.
     assert followed.calls("login") - before == 2
+    assert followed.world.status(connection_id) == ("connected", None)
+
+
+@pytest.mark.parametrize("ban", [{"status": 430}, {"status": 476, "retry_after": 60}, {"status": 476}])
+async def test_a_ban_of_our_address_expires_nobody_however_often_it_is_tried_and_then_it_goes_on(
+    followed: Followed, ban: dict[str, int]
+) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.age_session()
+    followed.cloud.set_fault("tokens_ended", True)
+    followed.cloud.set_fault("login_ban", ban)
+
+    for _ in range(5):
+        await followed.world.sync(connection_id)
+        assert followed.world.status(connection_id) == ("connected", "vendor_unavailable")
+        assert followed.waits(connection_id) >= timedelta(minutes=14)
+    followed.cloud.clear_faults()
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("connected", None)
+
+
+async def test_a_gate_that_refuses_us_is_tried_again_in_time_for_what_the_vendor_keeps(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault("cloudflare", 403)
+
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("error", "vendor_denied")
+    assert timedelta(minutes=59) <= followed.waits(connection_id) <= timedelta(minutes=73)
+
+
+async def test_a_session_that_stays_refused_costs_one_sign_in_in_four_hours_and_is_an_outage(
+    followed: Followed,
+) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.age_session()
+    followed.cloud.set_fault("token_refused", "session")
+    before = followed.calls("login")
+
+    for _ in range(5):
+        await followed.world.sync(connection_id)
+    refused, status = followed.calls("login") - before, followed.world.status(connection_id)
+    followed.age_session(timedelta(hours=3))
+    await followed.world.sync(connection_id)
+    too_soon = followed.calls("login") - before
+    followed.age_session(timedelta(hours=2))
+    await followed.world.sync(connection_id)
+    later = followed.calls("login") - before
+    followed.cloud.clear_faults()
+    await followed.world.sync(connection_id)
+
+    # A sign-in: the entry, and the host that it names.
+    assert (refused, too_soon, later) == (2, 2, 4)
+    assert status == ("connected", "vendor_unavailable")
+    assert followed.world.status(connection_id) == ("connected", None)
+    assert followed.calls("login") - before == later
+
+
+async def test_a_session_that_is_refused_just_after_the_sign_in_asks_for_no_other(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    followed.cloud.set_fault("token_refused", "jwt")
+    before = followed.calls("login")
+
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("connected", "vendor_unavailable")
+    assert followed.calls("login") == before
+    failed_refreshes = "select count(*) from cgm_private.audit_events where action = 'refresh_failed'"
+    assert followed.world.sql(failed_refreshes) == [(0,)]
+
+
+async def test_sessions_of_an_hour_are_used_up_to_the_last_and_then_renewed_at_most_six_times_a_day(
+    followed: Followed,
+) -> None:
+    followed.cloud.set_fault("token_life_s", 3600)
+    connection_id = await followed.connect()
+    before = followed.calls("login")
+
+    followed.age_session(timedelta(minutes=57))
+    result = await followed.world.sync(connection_id)
+    kept = followed.calls("login") - before
+    followed.age_session(timedelta(hours=3, minutes=5))
+    await followed.world.sync(connection_id)
+
+    assert result is not None
+    assert (result.outcome, kept) == ("succeeded", 0)
+    assert followed.calls("login") - before == 2
+    assert followed.world.status(connection_id) == ("connected", None)
+
+
+async def test_whoever_signs_in_again_is_not_made_to_wait_for_the_session_before(followed: Followed) -> None:
+    connection_id = await followed.connect()
+    await followed.world.sync(connection_id)
+    followed.cloud.set_fault("tokens_ended", True)
+    await followed.world.sync(connection_id)
+    waiting = followed.world.status(connection_id)
+
+    assert await followed.connect() == connection_id
+    await followed.world.sync(connection_id)
+
+    assert waiting == ("connected", "vendor_unavailable")
     assert followed.world.status(connection_id) == ("connected", None)
 
 
@@ -161,6 +310,7 @@ async def test_each_trouble_of_the_data_is_a_status_that_says_whose_turn_it_is(
 ) -> None:
     connection_id = await followed.connect()
     await followed.world.sync(connection_id)
+    followed.age_session()
     followed.cloud.set_fault(name, value)
 
     await followed.world.sync(connection_id)
@@ -180,6 +330,7 @@ async def test_a_new_sign_in_that_only_the_person_can_mend_is_tried_once(
     followed: Followed, name: str, value: object, reason: str
 ) -> None:
     connection_id = await followed.connect()
+    followed.age_session()
     followed.cloud.set_fault("tokens_ended", True)
     followed.cloud.set_fault(name, value)
     if reason == "wrong_password":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evercgm.core.tokens import Secret, Tokens, is_due, lifetime_s
+from evercgm.core.tokens import Secret, Tokens, is_due, lifetime_s, signed_in_lately
 
 END = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -65,6 +65,27 @@ def test_secrets_compare_by_what_they_hold() -> None:
 )
 def test_a_lifetime_of_nonsense_counts_as_an_hour(raw: object, expected: int) -> None:
     assert lifetime_s(raw) == expected
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(days=180), timedelta(hours=1)])
+@pytest.mark.parametrize(
+    ("age", "lately"),
+    [
+        (timedelta(0), True),
+        (timedelta(hours=4) - timedelta(seconds=1), True),
+        (timedelta(hours=4), False),
+        (timedelta(days=100), False),
+        # Clocks differ a little; a session from later than that has a lifetime that was never noted.
+        (timedelta(minutes=-1), True),
+        (timedelta(days=-100), False),
+    ],
+)
+def test_a_session_is_of_lately_for_four_hours_from_its_sign_in(
+    lifetime: timedelta, age: timedelta, *, lately: bool
+) -> None:
+    tokens = Tokens(Secret("a"), Secret("r"), END, int(lifetime.total_seconds()))
+
+    assert signed_in_lately(tokens, END - lifetime + age) == lately
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,14 @@ def test_a_status_says_what_must_be_done(status: int, error: type[EvercgmError])
         assert caught.value.expired_token == (status == 401)
 
 
+@pytest.mark.parametrize("wait_s", [None, 600])
+def test_a_refused_call_carries_the_wait_that_its_provider_names(wait_s: int | None) -> None:
+    with pytest.raises(VendorDenied) as caught:
+        raise_for_data(Answer(403, b""), denied_wait_s=wait_s)
+
+    assert caught.value.wait_s == wait_s
+
+
 def test_a_good_status_raises_nothing() -> None:
     raise_for_data(Answer(200, b""))
 

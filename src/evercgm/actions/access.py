@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from evercgm.core.counts import REFRESHES
 from evercgm.core.errors import CallsHeldBack, GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
-from evercgm.core.tokens import Secret, Tokens, is_due
+from evercgm.core.tokens import Secret, Tokens, is_due, signed_in_lately
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import Password
@@ -45,17 +45,31 @@ class Access:
     async def call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         """Call the vendor with a fresh access token; after a 401 refresh once and repeat once.
 
+        Where a refresh is a sign-in by a kept password, there is none within four hours of the last: a session is used
+        to its very end, and one that is refused before is an outage.
+
         Raises what ``use`` raises, and GrantRefused, ReconnectNeeded, OperatorMustAct, VendorError.
         """
-        if is_due(self.loaded.tokens, self._clock()):
+        if is_due(self.loaded.tokens, self._clock()) and not self._sign_in_rests():
             await self._refresh_or_mark()
         try:
             return await self._use(use)
         except VendorDenied as denied:
             if not denied.expired_token:
                 raise
+        if self._sign_in_rests():
+            raise VendorTryLater("the vendor refuses a session that it gave lately")
         await self._refresh_or_mark()
         return await self._use(use)
+
+    def _sign_in_rests(self) -> bool:
+        """Whether only another sign-in would help, and the last one was lately. Without a password none is possible."""
+        tokens = self.loaded.tokens
+        return bool(tokens.refresh) and self._by_password and signed_in_lately(tokens, self._clock())
+
+    @property
+    def _by_password(self) -> bool:
+        return isinstance(self._vendors.providers[self._route].login, Password)
 
     async def _refresh_or_mark(self) -> None:
         """Whatever ends the sync here is told as a failed refresh."""
@@ -82,8 +96,7 @@ class Access:
     async def _refresh(self) -> None:
         """New tokens from the vendor, or those that another process stored meanwhile."""
         if not self.loaded.tokens.refresh:
-            by_password = isinstance(self._vendors.providers[self._route].login, Password)
-            raise ReconnectNeeded("password_needed" if by_password else "no_tokens")
+            raise ReconnectNeeded("password_needed" if self._by_password else "no_tokens")
         seen = self.loaded.generation
         for _ in range(int(LONGEST_WAIT_S / WAIT_S)):
             if await connections.take_refresh_lease(self._db, self.loaded):

@@ -166,4 +166,5 @@ def hides_readings(window: Window, batch: Batch, survey: Survey | None) -> bool:
 
 def none_readable(batch: Batch) -> bool:
     """Whether there were records, and all in units, times or forms that we do not know."""
-    return not batch.readings and bool(batch.rejected) and all(record.reason in UNREAD for record in batch.rejected)
+    shown = batch.readings or batch.live
+    return not shown and bool(batch.rejected) and all(record.reason in UNREAD for record in batch.rejected)

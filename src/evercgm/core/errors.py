@@ -65,11 +65,15 @@ class CallsHeldBack(VendorRateLimited):
 
 
 class VendorDenied(VendorError):
-    """A data call was refused; ``expired_token`` is true for 401 (refresh once), false for 403."""
+    """A data call was refused; ``expired_token`` is true for 401 (refresh once), false for 403.
 
-    def __init__(self, message: str, *, expired_token: bool):
+    ``wait_s``: after a 403, for how many seconds the provider wants to be left alone; None: it names none.
+    """
+
+    def __init__(self, message: str, *, expired_token: bool, wait_s: int | None = None):
         super().__init__(message)
         self.expired_token = expired_token
+        self.wait_s = wait_s
 
 
 class VendorChanged(VendorError):

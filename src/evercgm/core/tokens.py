@@ -9,6 +9,10 @@ from typing import NoReturn
 DEFAULT_LIFETIME_S = 3600
 LONGEST_LIFETIME_S = 86_400
 LONGEST_MARGIN = timedelta(minutes=5)
+# Between two sign-ins by a kept password: six a day at most, since sign-ins get accounts locked and addresses banned
+# (libre facts A9).
+SIGN_IN_RESTS = timedelta(hours=4)
+CLOCK_DOUBT = timedelta(minutes=5)
 
 
 class Secret:
@@ -81,3 +85,12 @@ def is_due(tokens: Tokens, now: datetime) -> bool:
     """Whether the access token ends within min(5 minutes, a tenth of its life)."""
     margin = min(LONGEST_MARGIN, timedelta(seconds=tokens.lifetime_s / 10))
     return tokens.expires_at - margin <= now
+
+
+def signed_in_lately(tokens: Tokens, now: datetime) -> bool:
+    """Whether the present session was made within the last four hours; not where its beginning is not known.
+
+    A lifetime that was never noted puts the beginning into the future, and counts as not known.
+    """
+    age = now - (tokens.expires_at - timedelta(seconds=tokens.lifetime_s))
+    return -CLOCK_DOUBT <= age < SIGN_IN_RESTS

@@ -21,7 +21,8 @@ from evercgm.core.errors import (
 )
 from evercgm.core.sync import next_retry
 
-# Dexcom, 403 (access not granted or ended): stop for half a day (dexcom facts A6, read 2026-11).
+# Dexcom, 403 (access not granted or ended): stop for half a day (dexcom facts A6, read 2026-11). A provider that keeps
+# readings for no longer than that names a wait of its own.
 DENIED_PAUSE = timedelta(hours=12)
 SLOW_RETRY = timedelta(hours=1)
 # Where a vendor does not say for how long it takes no sign-in.
@@ -103,7 +104,8 @@ def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> da
         asked = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else None
         return next_retry(now, count, chance, asked)
     if isinstance(failure, VendorDenied) and not failure.expired_token:
-        return now + DENIED_PAUSE
+        own_wait = timedelta(seconds=failure.wait_s * (1 + 0.2 * chance)) if failure.wait_s else None
+        return now + (own_wait or DENIED_PAUSE)
     return now + SLOW_RETRY * (1 + 0.2 * chance)
 
 

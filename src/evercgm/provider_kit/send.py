@@ -201,8 +201,11 @@ def retry_after_s(text: str | None, now: datetime | None = None) -> int | None:
     return int(min(max(wait_s, 0), LONGEST_RETRY_AFTER_S))
 
 
-def raise_for_data(answer: Answer) -> None:
+def raise_for_data(answer: Answer, denied_wait_s: int | None = None) -> None:
     """Turn the status of a data call into its error; 2xx passes. The body has no say.
+
+    ``denied_wait_s``: how long the provider wants to be left alone after a 403, where it keeps readings for a short
+    time only.
 
     Raises VendorDenied (401 expired_token, 403), VendorRateLimited (429), VendorTryLater (408, 5xx),
     VendorChanged (all others, 400, 404 and 422 among them: repeating would not help).
@@ -211,7 +214,8 @@ def raise_for_data(answer: Answer) -> None:
     if 200 <= status < 300:
         return
     if status in (401, 403):
-        raise VendorDenied(f"a data call was refused with status {status}", expired_token=status == 401)
+        message, expired = f"a data call was refused with status {status}", status == 401
+        raise VendorDenied(message, expired_token=expired, wait_s=None if expired else denied_wait_s)
     raise_if_passing(answer)
     raise VendorChanged(f"a data call was answered with status {status}")
 

@@ -255,6 +255,16 @@ async def test_a_bad_day_at_a_read_says_whether_to_try_again(
         await share.read(tokens)
 
 
+async def test_a_403_waits_an_hour_as_readings_are_kept_for_a_day_only(share: ShareWorld) -> None:
+    tokens = await share.sign_in()
+    share.trouble("client_error", 403)
+
+    with pytest.raises(VendorDenied) as denied:
+        await share.read(tokens)
+
+    assert denied.value.wait_s == 3600
+
+
 async def test_an_outage_of_the_sign_in_is_no_wrong_password(share: ShareWorld) -> None:
     share.trouble("sign_in_outage", True, count=1)
 

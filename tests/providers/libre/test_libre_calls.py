@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog.testing
 from libre_answers import ALEX, APP, Canned, case_of, load
 
 from evercgm.core.errors import (
@@ -105,6 +106,14 @@ async def test_refusals_that_were_not_recorded_end_nobody(case: dict[str, Any], 
     assert (type(caught.value), about(caught.value)) == expected
 
 
+@pytest.mark.parametrize("body", ["<html>Attention Required!</html>", '{"message": "forbidden"}', ""])
+async def test_a_403_waits_an_hour_as_readings_are_kept_for_twelve_only(body: str) -> None:
+    with pytest.raises(VendorDenied) as caught:
+        await read({GRAPH: {"http_status": 403, "body": body}})
+
+    assert caught.value.wait_s == 3600
+
+
 @pytest.mark.parametrize(
     ("age", "back", "expected"),
     [
@@ -125,6 +134,50 @@ async def test_the_logbook_is_asked_only_where_a_gap_is_wider_than_the_graph(
     assert len(batch.readings) == 34
     assert len(batch.live) == (3 if LOGBOOK in expected else 1)
     assert batch.account_id == ALEX
+
+
+NO_LOGBOOK: list[tuple[Any, bool]] = [
+    ({"status": 0, "data": None}, True),
+    ({"status": 0}, True),
+    ({"status": 0, "data": []}, True),
+    ({"status": 0, "data": {"entries": []}}, False),
+    ({"http_status": 404, "body": ""}, False),
+    ({"http_status": 503, "body": ""}, False),
+    ({"http_status": 429, "body": ""}, False),
+    ({"http_status": 403, "body": "<html>Attention Required!</html>"}, False),
+    ({"http_status": 200, "body": "<html></html>"}, False),
+    ({"http_status": 200, "body": {"status": 911}}, False),
+]
+
+
+@pytest.mark.parametrize(("logbook", "is_empty"), NO_LOGBOOK)
+async def test_a_logbook_that_fails_takes_nothing_of_the_graph_with_it_and_is_asked_for_again(
+    logbook: Any, *, is_empty: bool
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        batch, _ = await read({GRAPH: fresh_graph(timedelta(minutes=1)), LOGBOOK: logbook}, timedelta(days=14))
+
+    assert (len(batch.readings), len(batch.live)) == (34, 1)
+    # What could not be read keeps the cursor where it is, as any record does.
+    assert [record.reason for record in batch.rejected] == ([] if is_empty else ["unreadable"])
+    assert [line["event"] for line in logged] == ([] if is_empty else ["logbook_left_out"])
+
+
+@pytest.mark.parametrize(
+    ("logbook", "expected"),
+    [
+        (case_of("data_errors", "token unreadable or expired"), (VendorDenied, EXPIRED)),
+        (case_of("data_errors", "no such patient"), (ReconnectNeeded, "unfollowed")),
+        (case_of("data_errors", "client version too old"), (OperatorMustAct, None)),
+    ],
+)
+async def test_what_somebody_must_act_upon_is_told_of_a_logbook_too(
+    logbook: Any, expected: tuple[type, object]
+) -> None:
+    with pytest.raises(EvercgmError) as caught:
+        await read({GRAPH: fresh_graph(timedelta(minutes=1)), LOGBOOK: logbook}, timedelta(days=14))
+
+    assert (type(caught.value), about(caught.value)) == expected
 
 
 async def test_a_survey_is_one_call_and_knows_how_far_back_there_can_be_something() -> None:

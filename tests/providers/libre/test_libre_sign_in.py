@@ -44,8 +44,8 @@ ERRORS: dict[str, tuple[type[EvercgmError], object]] = {
     "wrong regional server, or maintenance": (VendorTryLater, 600),
     "Cloudflare refuses the client": (OperatorMustAct, None),
     "Cloudflare 1015, too many requests from this address": (VendorRateLimited, 600),
-    "unnamed status at login": (SignInLocked, None),
-    "long ban at login": (SignInLocked, 3600),
+    "unnamed status at login": (VendorTryLater, 900),
+    "long ban at login": (VendorTryLater, 3600),
 }
 
 

@@ -314,6 +314,7 @@ async def test_a_403_counts_as_an_expired_token_once_and_as_a_refusal_with_a_fre
         await carelink.read(await carelink.refresh(tokens))
 
     assert (old.value.expired_token, fresh.value.expired_token) == (True, False)
+    assert fresh.value.wait_s == 600
 
 
 async def test_a_link_that_the_patient_has_ended_is_told_from_maintenance(carelink: CareLink, tokens: Tokens) -> None:

@@ -24,6 +24,8 @@ MOST_VALUES = 288
 LARGEST_ANSWER = 2 * 1024 * 1024
 # How long a lock lasts is not said; at least so long (Share facts B4).
 LOCKED_FOR_S = 600
+# After a 403: what is older than a day is never shown, so half a day, as at Dexcom itself, would be too long.
+DENIED_WAIT_S = 3600
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 _WRONG_PASSWORD = frozenset(
@@ -114,7 +116,7 @@ async def post(
     )
     if not 200 <= answer.status < 300:
         _raise_fault(answer)
-        raise_for_data(answer)
+        raise_for_data(answer, DENIED_WAIT_S)
     if answer.body.lstrip()[:1] not in (b'"', b"[", b"{"):
         # Share facts B4: nothing, or a page, is maintenance.
         raise VendorTryLater("an answer without any JSON, as under maintenance", answer.retry_after_s)

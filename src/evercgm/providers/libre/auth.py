@@ -36,6 +36,7 @@ LONGEST_LIFETIME = timedelta(days=400)
 LONGEST_TOKEN, LONGEST_USER_ID = 8192, 128
 LOCKOUT_S = 300
 LONGEST_LOCKOUT_S = 86_400
+SHORTEST_BAN_S = 900
 # Of the answer's own status.
 WRONG_PASSWORD, LOCKED = 2, 429
 # What the app in the person's hand asks for, by the step's name; those of a second factor begin with "2fa".
@@ -148,7 +149,8 @@ async def _log_in(http: httpx2.AsyncClient, app: VendorApp, username: Secret, pa
 def _judged(app: VendorApp, answer: Answer) -> Envelope:
     """The answer of a sign-in that has let us in, or sends us on; all else is raised."""
     if answer.status in client.ADDRESS_BANS:
-        raise SignInLocked(answer.retry_after_s)
+        # Of our address, not of this account: no try is counted, and the person has nothing to mend.
+        raise VendorTryLater("sign-ins from our address are banned for a while", _ban_s(answer.retry_after_s))
     raise_if_passing(answer)
     envelope = client.read_answer(app, answer)
     if answer.status == 403:
@@ -175,6 +177,11 @@ def _reason(step: object) -> str:
     if not isinstance(step, str):
         return "vendor_step"
     return "two_factor" if step.lower().startswith(_SECOND_FACTOR) else _STEPS.get(step, "vendor_step")
+
+
+def _ban_s(asked_s: int | None) -> int:
+    """Tries during a ban make it longer."""
+    return max(asked_s or 0, SHORTEST_BAN_S)
 
 
 def _lockout_s(raw: object) -> int:

@@ -15,16 +15,19 @@ from evercgm.core.errors import (
     ReconnectNeeded,
     VendorChanged,
     VendorDenied,
+    VendorError,
     VendorTryLater,
 )
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
+from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.provider_kit.send import Answer, raise_for_data, send
 from evercgm.providers.libre import mapping
 from evercgm.providers.libre.mapping import Envelope, Followed
 
+log = get_logger(__name__)
 WORLD, RUSSIA, CHINA = "https://api.libreview.io", "https://api.libreview.ru", "https://api-cn.myfreestyle.cn"
 # The vendor's own regional hosts of the world; a name that it sends and that is not here is followed nowhere.
 SHARDS = ("ae", "ap", "au", "ca", "de", "eu", "eu2", "fr", "jp", "la", "us")
@@ -35,6 +38,8 @@ USER_AGENT = "evercgm"
 KEEPS = timedelta(hours=12)
 LOGBOOK_REACH = timedelta(days=14)
 MAINTENANCE_S = 600
+# After a 403, mostly a gate's page (libre facts A8): half a day, as elsewhere, would lose what it keeps for 12 hours.
+DENIED_WAIT_S = 3600
 # Of the answer's own status.
 GOOD, STEP, MAINTENANCE, TOO_OLD = 0, 4, 911, 920
 # HTTP statuses seen at the sign-in only, without a body: this address is banned for a while.
@@ -107,18 +112,36 @@ async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Sur
 async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: Window) -> Batch:
     """All that the vendor shows of the followed person, whatever the window: its calls know none.
 
-    Where the window begins before what the graph reaches, and something came since, the logbook's scans as well.
+    Where the window begins before what the graph reaches, and something came since, the logbook's scans as well; that
+    it fails takes nothing of the graph with it.
     Raises as ``survey``.
     """
     access, now = read_access(token), datetime.now(UTC)
-    path = f"/llu/connections/{access.patient_id}"
-    batch = mapping.read_graph(await _get(http, app, access, f"{path}/graph"), now, access.patient_id)
+    graph = await _get(http, app, access, f"/llu/connections/{access.patient_id}/graph")
+    batch = mapping.read_graph(graph, now, access.patient_id)
     newest = max((reading.measured_at for reading in batch.readings + batch.live), default=None)
     # A sensor that has been still for days has no scans since either: it costs one call a poll, not two.
     if newest is None or window.start >= min(newest, now) - KEEPS:
         return batch
-    logbook = mapping.read_logbook(await _get(http, app, access, f"{path}/logbook"), now)
-    return mapping.joined(batch, logbook)
+    return mapping.joined(batch, await _logbook(http, app, access, now))
+
+
+async def _logbook(http: httpx2.AsyncClient, app: VendorApp, access: Access, now: datetime) -> Batch:
+    """The scans of the logbook; where it alone fails, a record that could not be read in their place.
+
+    So the graph is stored, and the cursor stays for some polls, at which the logbook is asked for again. Raises
+    VendorDenied for an expired token, ReconnectNeeded, OperatorMustAct: those are no matter of the logbook alone.
+    """
+    try:
+        return mapping.read_logbook(await _get(http, app, access, f"/llu/connections/{access.patient_id}/logbook"), now)
+    except (VendorChanged, VendorTryLater) as failure:
+        left_out: VendorError = failure
+    except VendorDenied as denied:
+        if denied.expired_token:
+            raise
+        left_out = denied
+    log.warning("logbook_left_out", provider="libre", error=type(left_out).__name__)
+    return mapping.no_logbook(now)
 
 
 async def connections(http: httpx2.AsyncClient, app: VendorApp, access: Access) -> tuple[Followed, ...]:
@@ -158,7 +181,7 @@ def _raise_refusal(answer: Answer, envelope: Envelope) -> None:
         raise VendorDenied("the account lives on another host now", expired_token=True)
     if answer.status in ADDRESS_BANS:
         raise VendorTryLater(f"the vendor's cloud answered with status {answer.status}", answer.retry_after_s)
-    raise_for_data(answer)
+    raise_for_data(answer, DENIED_WAIT_S)
 
 
 def raise_for_outage(envelope: Envelope) -> NoReturn:

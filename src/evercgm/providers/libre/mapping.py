@@ -151,13 +151,18 @@ def read_graph(data: object, now: datetime, patient_id: str) -> Batch:
 def read_logbook(data: object, now: datetime) -> Batch:
     """A "logbook" answer: its scans as live readings. Alarms are passed over, with a value or without.
 
-    Raises VendorChanged for data that are no list.
+    No data are an empty logbook. Raises VendorChanged for data that are no list.
     """
-    if not isinstance(data, list):
+    if data is not None and not isinstance(data, list):
         raise VendorChanged("a logbook that is no list")
     scans = [entry for entry in _list(data) if _object(entry).get("type") == SCAN]
     live, rejected = _each("live", scans, _Sensor(), now + FUTURE_ALLOWANCE)
     return Batch((), rejected, None, live)
+
+
+def no_logbook(now: datetime) -> Batch:
+    """In place of a logbook that could not be had: another record each day (UTC), since each has but a few tries."""
+    return Batch((), (Rejected(f"logbook:unread:{now:%Y-%m-%d}", "unreadable"),), None)
 
 
 def joined(batch: Batch, logbook: Batch) -> Batch:

@@ -12,6 +12,8 @@ from evercgm.provider_kit.send import Answer, raise_for_data, send
 USER_AGENT = "evercgm"
 # A token this young has just been renewed: to renew it once more would change nothing.
 FRESH_FOR = timedelta(minutes=2)
+# After a 403 with a fresh token CareLink wants ten quiet minutes, and it keeps no more than 24 h.
+DENIED_WAIT_S = 600
 
 
 async def ask(http: httpx2.AsyncClient, url: str, token: Secret, json: object = None) -> Answer:
@@ -30,7 +32,7 @@ def raise_for(answer: Answer, issued_at: datetime, now: datetime) -> None:
         raise VendorDenied("a data call was refused with status 403", expired_token=True)
     if is_page(answer) and answer.status not in (401, 429):
         raise VendorTryLater(f"a page in place of data, with status {answer.status}", answer.retry_after_s)
-    raise_for_data(answer)
+    raise_for_data(answer, DENIED_WAIT_S)
 
 
 def is_page(answer: Answer) -> bool:
