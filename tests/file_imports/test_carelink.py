@@ -1,6 +1,6 @@
 """CareLink's file, fixture by fixture: blocks, delimiters, the pump's clock."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -89,3 +89,32 @@ def test_nothing_of_the_person_and_no_serial_is_kept() -> None:
     assert "Example" not in kept
     assert "NG0000000X" not in kept
     assert "MiniMed 780G" in kept
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("set_at", ["08:10", "03:05", "23:30"])
+def test_a_pump_that_is_set_back_by_hand_after_the_change_keeps_the_former_time_until_then(
+    set_at: str, newest_first: bool
+) -> None:
+    """Berlin, 25 October 2026: at 01:00 UTC all clocks go back, the pump's only when somebody sets it."""
+    first = datetime(2026, 10, 24, 22, 0, tzinfo=UTC)
+    hour, minute = map(int, set_at.split(":"))
+    is_set = datetime(2026, 10, 25, hour, minute, tzinfo=UTC) - timedelta(hours=2)
+    instants = [first + n * timedelta(minutes=5) for n in range(400)]
+    shown = [at + timedelta(hours=1 if at >= is_set else 2) for at in instants]
+    rows = [(f"{at:%Y/%m/%d}", f"{at:%H:%M:%S}", 100 + n % 90) for n, at in enumerate(shown)]
+
+    parsed = read(carelink(reversed(rows) if newest_first else rows))
+
+    assert sorted((one.measured_at, one.glucose_mg_dl) for one in parsed.readings) == [
+        (at, 100 + n % 90) for n, at in enumerate(instants)
+    ]
+    assert len({one.record_key for one in parsed.readings}) == len(instants)
+
+
+def test_a_gap_or_a_step_on_another_day_is_no_change_of_a_pumps_clock() -> None:
+    rows = [("2026/11/10", time, 100) for time in ("08:00:00", "08:05:00", "07:10:00", "07:15:00")]
+
+    offsets = {one.display_offset_min for one in read(carelink(rows)).readings}
+
+    assert offsets == {60}

@@ -158,7 +158,7 @@ def _readings(block: _Block, clock: Clock, unit: Unit) -> Iterator[Reading]:
     hashed = hashlib.sha256(block.serial.encode()).hexdigest()[:16]
     product = _PRODUCT.fullmatch(block.device)
     seen: Counter[str] = Counter()
-    for mark, moment in zip(block.marks, clock.moments([one.shown for one in block.marks]), strict=True):
+    for mark, moment in zip(block.marks, clock.moments([one.shown for one in block.marks], by_hand=True), strict=True):
         key = f"sg:{hashed}:{mark.shown.isoformat()}:{mark.original} {unit}{':2' if moment.second_pass else ''}"
         seen[key] += 1
         yield _reading(mark, moment, key if seen[key] == 1 else f"{key}:{seen[key]}", product and product[1])

@@ -14,7 +14,9 @@ ORDERS: tuple[DateOrder, ...] = ("day_first", "month_first")
 EARLIEST = date(1970, 1, 1)
 # A step back of more is no change between summer and winter time.
 _LONGEST_STEP = timedelta(hours=3)
-_A_MINUTE = timedelta(minutes=1)
+_A_MINUTE, _A_DAY = timedelta(minutes=1), timedelta(days=1)
+# Between two readings the clock has gone on by a few minutes.
+_SET_WITHIN = timedelta(minutes=15)
 _DATE = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})")
 _TIME = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.0+)?)?(?:\s*([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _PLACES = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
@@ -163,16 +165,24 @@ class Clock:
         # By hours since the first day of all; None: the offset is not the same throughout the hour.
         self._offsets: dict[int, timedelta | None] = {}
 
-    def moments(self, shown: Sequence[datetime]) -> list[Moment]:
+    def moments(self, shown: Sequence[datetime], *, by_hand: bool = False) -> list[Moment]:
         """The instants of one device's times (naive), in the file's order: all rising, or all falling.
 
         In an hour that comes twice a step back, as time goes, begins the second pass; without one it is the first.
+        ``by_hand``: the device's clock goes back when somebody sets it, within a day after the zone's own.
         """
         falling = 2 * sum(one > other for one, other in pairwise(shown)) > len(shown) - 1
+        in_time = shown[::-1] if falling else shown
+        found = self._in_time(in_time)
+        if by_hand:
+            self._hold_until_set(in_time, found)
+        return found[::-1] if falling else found
+
+    def _in_time(self, shown: Sequence[datetime]) -> list[Moment]:
         found: list[Moment] = []
         before: datetime | None = None
         second = False
-        for local in reversed(shown) if falling else shown:
+        for local in shown:
             offset = self._offset(local)
             if offset is not None:
                 second = False
@@ -183,7 +193,20 @@ class Clock:
             else:
                 found.append(self.moment(local))
             before = local
-        return found[::-1] if falling else found
+        return found
+
+    def _hold_until_set(self, shown: Sequence[datetime], found: list[Moment]) -> None:
+        """Between the zone's change and the step back that tells of it, the former offset still counts."""
+        for place, (before, local) in enumerate(pairwise(shown), 1):
+            if before <= local:
+                continue
+            later, former = self._latest_offset(local), self._latest_offset(local - _A_DAY)
+            if former <= later or abs(before - local - (former - later)) > _SET_WITHIN:
+                continue
+            for n in range(place - 1, -1, -1):
+                if self._offset(shown[n]) != later or shown[n] < local - _A_DAY:
+                    break
+                found[n] = Moment(shown[n].replace(tzinfo=UTC) - former, former // _A_MINUTE)
 
     def moment(self, local: datetime, *, second_pass: bool = False) -> Moment:
         """The instant of one time; ``second_pass`` counts only in an hour that comes twice."""
@@ -198,6 +221,10 @@ class Clock:
             return False
         here = local.replace(tzinfo=self._zone)
         return _of(here) > _of(here.replace(fold=1))
+
+    def _latest_offset(self, local: datetime) -> timedelta:
+        """In an hour that comes twice: that of its second pass."""
+        return self._offset(local) or _of(local.replace(tzinfo=self._zone, fold=1))
 
     def _offset(self, local: datetime) -> timedelta | None:
         """The offset of the whole hour; None: it is not the same throughout."""
