@@ -159,6 +159,8 @@ async def test_of_several_people_one_is_chosen_and_somebody_else_is_refused_by_t
     wrong = await household.post("/connections/confirm", {"attempt": attempt, "who": "somebody.else"})
     assert said(wrong) == (422, "bad_input", ["who"])
     assert wrong.json()["errors"][0]["choices"] == list(people)
+    mere_yes = await household.post("/connections/confirm", {"attempt": attempt})
+    assert said(mere_yes) == (422, "bad_input", ["who"])
     assert await household.connections() == []
     foreign = await household.post("/connections/confirm", {"attempt": attempt, "who": people[1]}, household.bob)
     assert said(foreign) == (404, "not_found", [])

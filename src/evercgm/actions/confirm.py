@@ -3,7 +3,7 @@
 from evercgm.actions.connect import store
 from evercgm.core import audit
 from evercgm.core.caller import Caller
-from evercgm.core.errors import NotYours
+from evercgm.core.errors import AnswerNeeded, NotYours
 from evercgm.logs import get_logger
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import attempts, connections
@@ -16,10 +16,14 @@ async def confirm(db: Database, vendors: Vendors, caller: Caller, attempt_id: st
     """Store what the callback kept waiting, once; the connection's id.
 
     Cursor and history begin anew where the account is another or unknown; older readings stay with their stream.
-    Raises NotYours (unknown, another owner's, used, or older than ten minutes) and SealBroken.
+    Raises NotYours (unknown, another owner's, used, or older than ten minutes), SealBroken, and AnswerNeeded where a
+    yes is not enough: the sign-in asks whom of several people it is about.
     """
     async with db.as_worker() as conn:
         found = await attempts.look_waiting(conn, attempt_id, caller.owner_id)
+        choice = await attempts.look_choice(conn, db.vault, attempt_id, caller.owner_id)
+    if choice is not None:
+        raise AnswerNeeded("who", "is missing: the id of one of the people whom the account follows", choice.choices)
     if found is None:
         raise NotYours("attempt", attempt_id)
     person_id = found["person_id"]
