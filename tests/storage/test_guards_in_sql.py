@@ -233,6 +233,17 @@ async def test_what_is_due_works_or_has_trouble_and_its_time_has_come_or_somebod
         assert await connections.due(conn, 1) == ([asked], [latest])
 
 
+async def test_a_run_that_is_open_is_given_back_and_refuses_nobody_who_asks_meanwhile(store: Store) -> None:
+    connection_id = await store.connection("connected", "1 hour", queued=True)
+    store.sql("update cgm_private.sync_runs set trigger = 'person'")
+
+    async with store.db.as_worker() as conn:
+        assert await runs.seconds_since_asked(conn, connection_id) is None
+    store.sql("update cgm_private.sync_runs set state = 'done', outcome = 'succeeded'")
+    async with store.db.as_worker() as conn:
+        assert await runs.seconds_since_asked(conn, connection_id) is not None
+
+
 async def test_a_run_that_has_ended_makes_nothing_due(store: Store) -> None:
     await store.connection("connected", "1 hour", queued=True)
     store.sql("update cgm_private.sync_runs set state = 'done', outcome = 'succeeded'")

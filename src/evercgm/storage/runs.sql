@@ -7,11 +7,13 @@ where connection_id = %(connection_id)s
   and state <> 'done'
 
 -- name: last_start
--- Seconds since the last run of a connection was asked for by a person, by the database's clock.
+-- Seconds since the last run of a connection that a person asked for and that is over, by the database's clock. One that
+-- is open is given back to whoever asks, also where it was made since they looked for it.
 select extract(epoch from now() - max(coalesce(started_at, requested_at)))::float8 as seconds
 from cgm_private.sync_runs
 where connection_id = %(connection_id)s
   and trigger = 'person'
+  and state = 'done'
 
 -- name: insert_run
 -- One open run per connection: where there is one already, nothing is made.
