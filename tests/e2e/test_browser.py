@@ -41,6 +41,8 @@ class Walker:
     """A person at a browser: counts clicks, keeps what the console said and which origins were asked."""
 
     def __init__(self, context: BrowserContext, demo: Demo):
+        # A busy machine may take longer than Playwright's 30 s over a page that tries again by itself.
+        context.set_default_timeout(60_000)
         self.page: Page = context.new_page()
         self.demo = demo
         self.clicks = 0
