@@ -38,7 +38,6 @@ from evercgm.providers.medtronic.simulator.app import create_app as create_medtr
 from evercgm.providers.medtronic.simulator.cloud import ACCOUNTS as CARELINK_ACCOUNTS
 from evercgm.providers.medtronic.simulator.faults import KINDS as CARELINK_FAULTS
 from evercgm.simulator_kit.answers import ConnectionCut
-from evercgm.simulator_kit.control import Steered
 from evercgm.simulator_kit.faults import FaultError, FaultKind, read_text
 from evercgm.simulator_kit.trace import TraceError
 
@@ -125,7 +124,7 @@ def simulate_dexcom(
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A cloud whose people sign in by password. ``desk``: where its faults are set."""
+    """A cloud whose people sign in by password."""
 
     command: str
     title: str
@@ -135,21 +134,20 @@ class Followed:
     faults: Kinds
     accounts: Sequence[Account]
     create: Callable[..., Starlette]
-    desk: Callable[[Starlette], Steered]
 
 
 FOLLOWED = (
     Followed(
         "dexcom-share", "Dexcom Share", "Dexcom Share, the follower service: the last 24 hours in real time.",
-        8402, SHARE_PREFIX, SHARE_FAULTS, SHARE_ACCOUNTS, create_share, lambda app: app.state.cloud.desk,
+        8402, SHARE_PREFIX, SHARE_FAULTS, SHARE_ACCOUNTS, create_share,
     ),
     Followed(
         "libre", "LibreLinkUp", "LibreLinkUp, the follower service of FreeStyle Libre: connections, graph, logbook.",
-        8403, LIBRE_PREFIX, LIBRE_FAULTS, LIBRE_ACCOUNTS, create_libre, lambda app: app.state.cloud,
+        8403, LIBRE_PREFIX, LIBRE_FAULTS, LIBRE_ACCOUNTS, create_libre,
     ),
     Followed(
         "medtronic", "CareLink", "Medtronic's CareLink as its CarePartner app sees it: the last 24 hours.",
-        8404, MEDTRONIC_PREFIX, CARELINK_FAULTS, CARELINK_ACCOUNTS, create_medtronic, lambda app: app.state.cloud,
+        8404, MEDTRONIC_PREFIX, CARELINK_FAULTS, CARELINK_ACCOUNTS, create_medtronic,
     ),
 )  # fmt: skip
 
@@ -169,7 +167,7 @@ def _command(cloud: Followed) -> Callable[..., None]:
         def make() -> Starlette:
             app = cloud.create(data_dir, trace=trace, anchor=ends_at)
             for name, value in faults:
-                cloud.desk(app).set_fault(name, value)
+                app.state.cloud.set_fault(name, value)
             return app
 
         _run(cloud.title, make, data_dir, (host, port), cloud.prefix, _people(cloud.accounts), as_json)

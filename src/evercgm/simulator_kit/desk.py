@@ -83,3 +83,41 @@ class Desk:
         # The oldest first: the order in which they are added again.
         kept = [(f.kind.name, f.username, f.value) for f in reversed(self.faults.active) if f.kind.lasting]
         self.memory.remember("lasting_faults", msgspec.json.encode(kept).decode())
+
+
+class AtDesk:
+    """A cloud that is steered at its `desk`, and may add what a fault of its own wants."""
+
+    __slots__ = ()
+    desk: Desk
+
+    @property
+    def faults(self) -> Switchboard:
+        """What is on."""
+        return self.desk.faults
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The cloud's time."""
+        return self.desk.clock
+
+    def set_fault(
+        self,
+        name: str,
+        value: object,
+        *,
+        count: int | None = None,
+        probability: float = 1.0,
+        path: str | None = None,
+        username: str | None = None,
+    ) -> Fault:
+        """As `Desk.set_fault`."""
+        return self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
+
+    def clear_faults(self, name: str | None = None) -> None:
+        """Turn off one fault or all; raises FaultError. What acted once stays done."""
+        self.desk.clear_faults(name)
+
+    def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
+        """As `Desk.move_clock`."""
+        return self.desk.move_clock(by=by, now=now)

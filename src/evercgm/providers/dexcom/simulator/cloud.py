@@ -23,9 +23,8 @@ from evercgm.providers.dexcom.simulator.faults import (
 )
 from evercgm.providers.dexcom.simulator.state import HOME_REGION, State
 from evercgm.providers.dexcom.simulator.uploads import Uploads
-from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.desk import Desk
-from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard
+from evercgm.simulator_kit.desk import AtDesk, Desk
+from evercgm.simulator_kit.faults import Fault, FaultError
 from evercgm.simulator_kit.spans import settled
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
@@ -63,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(slots=True)
-class Cloud:
+class Cloud(AtDesk):
     """Everything a request needs. `recent_calls`: the last hour's calls of each application."""
 
     state: State
@@ -72,16 +71,6 @@ class Cloud:
     settings: Settings
     desk: Desk
     recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
-
-    @property
-    def faults(self) -> Switchboard:
-        """What is on."""
-        return self.desk.faults
-
-    @property
-    def clock(self) -> VirtualClock:
-        """The cloud's time."""
-        return self.desk.clock
 
     def set_fault(
         self,
@@ -103,14 +92,6 @@ class Cloud:
             fault.hits = self.state.end_tokens(username, ends)
             self.faults.active.remove(fault)
         return fault
-
-    def clear_faults(self, name: str | None = None) -> None:
-        """Turn off one fault or all; raises FaultError. What acted once stays done."""
-        self.desk.clear_faults(name)
-
-    def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
-        """As ``Desk.move_clock``."""
-        return self.desk.move_clock(by=by, now=now)
 
     def uploads(self, username: str) -> Uploads:
         """What of this account's data is in the cloud now."""

@@ -94,7 +94,7 @@ def create_app(
 
 def _routes() -> list[Route]:
     return [
-        *control.routes(f"{PREFIX}/control", lambda request: cloud_of(request).desk),
+        *control.routes(f"{PREFIX}/control", cloud_of),
         Route(f"{PREFIX}/control/stats", _stats),
         Route(f"{PREFIX}/control/accounts/{{username}}/truth", _truth),
         _post(f"General/{faults.AUTHENTICATE}", _authenticate),

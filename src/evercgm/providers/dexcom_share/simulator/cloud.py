@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 from starlette.requests import Request
 
 from evercgm.providers.dexcom_share.simulator import faults
-from evercgm.simulator_kit.desk import Desk
+from evercgm.simulator_kit.desk import AtDesk, Desk
 from evercgm.simulator_kit.faults import FaultKind
 from evercgm.simulator_kit.ledger import Ledger
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
@@ -64,7 +64,7 @@ class Locked(Exception):
 
 
 @dataclass(slots=True)
-class Cloud:
+class Cloud(AtDesk):
     """Everything a request needs."""
 
     ledger: Ledger

@@ -13,15 +13,14 @@ from evercgm.providers.libre.simulator.curve import Uploads
 from evercgm.providers.libre.simulator.people import SHARDS, Account, Patient
 from evercgm.providers.libre.simulator.records import Style
 from evercgm.providers.libre.simulator.state import State
-from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.desk import Desk
-from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard
+from evercgm.simulator_kit.desk import AtDesk, Desk
+from evercgm.simulator_kit.faults import Fault, FaultError
 from evercgm.simulator_kit.spans import settled
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
 
 @dataclass(slots=True)
-class Cloud:
+class Cloud(AtDesk):
     """Everything a request needs. ``traces`` by patient id; ``recent_calls``: the last minute's of each address."""
 
     state: State
@@ -29,16 +28,6 @@ class Cloud:
     traces: dict[str, Trace]
     desk: Desk
     recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
-
-    @property
-    def faults(self) -> Switchboard:
-        """What is on."""
-        return self.desk.faults
-
-    @property
-    def clock(self) -> VirtualClock:
-        """The cloud's time."""
-        return self.desk.clock
 
     def set_fault(
         self,
@@ -59,14 +48,6 @@ class Cloud:
             fault.hits = self.state.end_tokens(username)
             self.faults.active.remove(fault)
         return fault
-
-    def clear_faults(self, name: str | None = None) -> None:
-        """Turn off one fault or all; raises FaultError. What acted once stays done."""
-        self.desk.clear_faults(name)
-
-    def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
-        """As ``Desk.move_clock``."""
-        return self.desk.move_clock(by=by, now=now)
 
     def home(self, account: Account) -> str:
         """The regional host that an account lives on now."""

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from starlette.requests import Request
 
 from evercgm.providers.medtronic.simulator.faults import ACTS_ONCE, LOGIN_ELSEWHERE, SEEN_FROM_NOW
 from evercgm.providers.medtronic.simulator.state import State
-from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.desk import Desk
-from evercgm.simulator_kit.faults import Fault, Switchboard
+from evercgm.simulator_kit.desk import AtDesk, Desk
+from evercgm.simulator_kit.faults import Fault
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
 # Life of an access token, measured 2026.
@@ -61,7 +60,7 @@ ACCOUNTS = (
 
 
 @dataclass(slots=True)
-class Cloud:
+class Cloud(AtDesk):
     """Everything a request needs. `prefix`: the path below which it answers."""
 
     state: State
@@ -70,16 +69,6 @@ class Cloud:
     traces: dict[str, Trace]
     prefix: str
     desk: Desk
-
-    @property
-    def faults(self) -> Switchboard:
-        """What is on."""
-        return self.desk.faults
-
-    @property
-    def clock(self) -> VirtualClock:
-        """The cloud's time."""
-        return self.desk.clock
 
     def set_fault(
         self,
@@ -101,14 +90,6 @@ class Cloud:
             fault.hits = self.state.end_tokens(username, ends)
             self.faults.active.remove(fault)
         return fault
-
-    def clear_faults(self, name: str | None = None) -> None:
-        """Turn off one fault or all; raises FaultError. What acted once stays done."""
-        self.desk.clear_faults(name)
-
-    def move_clock(self, *, by: timedelta | None = None, now: datetime | None = None) -> datetime:
-        """As `Desk.move_clock`."""
-        return self.desk.move_clock(by=by, now=now)
 
 
 def load_traces(patients: Sequence[Patient], override: Path | None, anchor: datetime) -> dict[str, Trace]:
