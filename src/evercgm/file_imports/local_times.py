@@ -204,7 +204,7 @@ class Clock:
             if former <= later or abs(before - local - (former - later)) > _SET_WITHIN:
                 continue
             for n in range(place - 1, -1, -1):
-                if self._offset(shown[n]) != later or shown[n] < local - _A_DAY:
+                if self._offset(shown[n]) != later:
                     break
                 found[n] = Moment(shown[n].replace(tzinfo=UTC) - former, former // _A_MINUTE)
 
