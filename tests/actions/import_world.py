@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from one_person import make_person
 
 from evercgm.actions.import_file import Report, import_for
 from evercgm.core.reading import Batch, Reading
@@ -53,13 +54,8 @@ class ImportWorld:
 
 @asynccontextmanager
 async def open_import_world(database: Any) -> AsyncIterator[ImportWorld]:
+    make_person(database.owner_dsn)
     with psycopg.connect(database.owner_dsn) as conn:
-        conn.execute("""insert into public."Person" ("id", "ownerId") values ('p-1', 'o'), ('p-2', 'o')""")
-        conn.execute(
-            """insert into public.cgm_connections
-                 (id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at)
-               values ('c-1', 'p-1', 'dexcom', '', '', now(), now())"""
-        )
         conn.execute(
             "insert into cgm_private.sync_state (connection_id, person_id, region) values ('c-1', 'p-1', 'us')"
         )

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
+from one_person import make_person
 
 from evercgm.actions.saving import save_batch
+from evercgm.core.reading import Batch, Reading
 from evercgm.core.sync import Window
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.medtronic.mapping import read_message
+from evercgm.storage import readings
 from evercgm.storage.database import Database, open_database
-from evercgm.storage.readings import Saved
+from evercgm.storage.readings import Owner, Saved
 from evercgm.storage.vault import Vault
 
 A_DAY, AN_HOUR, FIVE_MINUTES = timedelta(hours=24), timedelta(hours=1), timedelta(minutes=5)
@@ -95,13 +97,7 @@ class Wearer:
 
 @pytest.fixture
 async def db(database: Any) -> AsyncIterator[Database]:
-    with psycopg.connect(database.owner_dsn) as conn:
-        conn.execute("""insert into public."Person" ("id", "ownerId") values ('p-1', 'o')""")
-        conn.execute(
-            """insert into public.cgm_connections
-                 (id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at)
-               values ('c-1', 'p-1', 'medtronic', '', '', now(), now())"""
-        )
+    make_person(database.owner_dsn, "medtronic")
     async with open_database(database.service_dsn, Vault(secrets.token_bytes(32)), largest=2) as opened:
         yield opened
 
@@ -181,3 +177,21 @@ async def test_a_value_that_is_corrected_after_the_clock_was_set_is_corrected(db
 
 def test_only_carelinks_times_are_the_clock_of_a_device() -> None:
     assert [route for route, one in PROVIDERS.items() if one.by_device_clock] == ["medtronic"]
+
+
+@pytest.mark.parametrize(("value", "stored"), [(150, [100, 120, 150]), (100, [100, 120])])
+async def test_another_value_at_a_local_time_that_was_shown_before_is_another_reading(
+    db: Database, value: int, stored: list[int]
+) -> None:
+    at = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    owner = Owner("p-1", "c-1", "medtronic/medtronic/account", by_device_clock=True)
+    first = Reading("first", at, 100, display_offset_min=120)
+    newest = Reading("newest", at + 3 * AN_HOUR, 120, display_offset_min=60)
+    late = Reading("late", at + AN_HOUR, value, display_offset_min=60)
+
+    async with db.as_worker() as conn:
+        for batch in ((first, newest), (newest, late)):
+            await readings.save(conn, owner, Batch(batch, (), "account"))
+        found = await (await conn.execute("select value from public.glucose_readings order by value")).fetchall()
+
+    assert [row["value"] for row in found] == stored

@@ -140,6 +140,10 @@ async def test_a_person_asks_for_a_sync_of_what_share_still_gives_while_the_cons
 
     assert (run.state, result and result.outcome) == ("queued", "succeeded")
     assert len(ways.stored()) > 250
+    world.sql("delete from cgm_private.sync_runs")
+    world.sql("update cgm_private.routes set next_sync_at = null, reason = 'password_needed'")
+    with pytest.raises(ReconnectNeeded):
+        await request_sync(world.db, world.caller, **which)
     await remove_route(world.db, world.caller, connection_id, "dexcom_share")
     with pytest.raises(ReconnectNeeded):
         await request_sync(world.db, world.caller, **which)

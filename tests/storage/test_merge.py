@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from one_person import make_person
 
 from evercgm.core.reading import Batch, Reading, Rejected, reading_id
 from evercgm.core.sync import Window
@@ -27,13 +28,7 @@ def reading(n: int, value: int = 100, key: str | None = None, **more: Any) -> Re
 
 @pytest.fixture
 async def db(database: Any) -> AsyncIterator[Database]:
-    with psycopg.connect(database.owner_dsn) as conn:
-        conn.execute("""insert into public."Person" ("id", "ownerId") values ('p-1', 'o'), ('p-2', 'o')""")
-        conn.execute(
-            """insert into public.cgm_connections
-                 (id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at)
-               values ('c-1', 'p-1', 'dexcom', '', '', now(), now())"""
-        )
+    make_person(database.owner_dsn)
     async with open_database(database.service_dsn, Vault(secrets.token_bytes(32)), largest=3) as opened:
         yield opened
 
