@@ -88,6 +88,19 @@ def test_a_file_is_imported_into_the_chart_and_the_same_again_adds_nothing(demo:
     assert visitor.console == []
 
 
+def test_the_line_of_a_sensor_of_fifteen_minutes_breaks_only_where_a_reading_is_missing(open_page: Open) -> None:
+    page = opened_form(open_page(timezone_id="UTC").page)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    quarters = [now - timedelta(minutes=15 * n) for n in range(24, 0, -1) if n not in (11, 12)]
+
+    choose(page, libreview([(f"{at:%Y-%m-%d %H:%M}", 0, 90 + n) for n, at in enumerate(quarters)]))
+    send(page)
+    told(page, "22 readings added")
+    page.wait_for_selector('#chart[data-points="22"]')
+
+    assert page.get_attribute("#chart", "data-gaps") == "1"
+
+
 def test_what_files_fill_is_a_connection_with_its_history_and_nothing_to_press_in_vain(open_page: Open) -> None:
     page = opened_form(open_page(timezone_id="UTC").page)
 

@@ -14,7 +14,7 @@ const MINUTE_MS = 60_000;
  * `told` counts the readings that came by the stream.
  */
 export const nothing = () => ({
-  readings: [], line: asLine([]), gaps: [], lineOf: '', lineAt: 0, newest: null, connections: [], runs: new Map(), told: 0,
+  readings: [], line: asLine([], []), gaps: [], lineOf: '', lineAt: 0, newest: null, connections: [], runs: new Map(), told: 0,
 });
 
 /**
@@ -57,7 +57,7 @@ async function loadLine(state, newest, runs) {
   const [readings, gaps] = newest
     ? await Promise.all([api.readingsBetween(state.personId, from, before), api.gapsBetween(state.personId, from, before)])
     : [[], []];
-  return range === state.range ? { readings, gaps, line: asLine(readings), lineOf, lineAt: Date.now() } : {};
+  return range === state.range ? { readings, gaps, line: asLine(readings, gaps), lineOf, lineAt: Date.now() } : {};
 }
 
 /**
@@ -78,7 +78,7 @@ function takeReading(state, reading) {
   if (!state.lineOf || at > clock.now() + AHEAD_MS) return true;
   const readings = withReading(state.readings, reading);
   const isNewest = !state.newest || at >= Date.parse(state.newest.measured_at);
-  Object.assign(state, { readings, line: asLine(readings), newest: isNewest ? reading : state.newest, told: state.told + 1 });
+  Object.assign(state, { readings, line: asLine(readings, state.gaps), newest: isNewest ? reading : state.newest, told: state.told + 1 });
   return true;
 }
 

@@ -8,13 +8,12 @@ const CURRENT_MS = 15 * MINUTE_MS;
 // Beyond the usual delay, as the service counts it: one cadence, the upload, an hour.
 const STALE_MS = 80 * MINUTE_MS;
 const BRINGS_READINGS = new Set(['connected', 'error']);
-const GAP_S = 11 * 60;
 
 /**
- * Readings (any order) as parallel arrays for the chart. `times` are seconds, `values` null in a gap
- * (where the next reading is more than 11 minutes away), `flags` 'low', 'high' or null.
+ * Readings (any order) as parallel arrays for the chart. `times` are seconds, `values` null in a gap, `flags` 'low',
+ * 'high' or null. `gaps` as api.js gives them: the service knows how far apart a sensor's readings lie.
  */
-export function asLine(readings) {
+export function asLine(readings, gaps) {
   const sorted = readings
     .map((reading) => ({ at: Date.parse(reading.measured_at) / 1000, value: reading.value, flag: reading.flag }))
     .filter((point) => Number.isFinite(point.at) && Number.isFinite(point.value))
@@ -23,7 +22,7 @@ export function asLine(readings) {
   let before = null;
   for (const point of sorted) {
     if (before !== null && point.at === before) continue;
-    if (before !== null && point.at - before > GAP_S) {
+    if (before !== null && isApart(before, point.at, gaps)) {
       add(line, (before + point.at) / 2, null, null);
       line.gaps += 1;
     }
@@ -33,6 +32,8 @@ export function asLine(readings) {
   }
   return line;
 }
+
+const isApart = (before, after, gaps) => gaps.some((gap) => gap.from >= before && gap.to <= after);
 
 function add(line, time, value, flag) {
   line.times.push(time);
