@@ -38,8 +38,8 @@ select 'person-' || n, case when n <= 2 then %(owner)s else gen_random_uuid()::t
 insert into public.cgm_connections (id, person_id, provider, access_token, refresh_token, token_expires_at)
 select 'connection-' || n, 'person-' || n, 'dexcom', 'sealed', 'sealed', '9999-12-31'
   from generate_series(1, %(persons)s) n;
-insert into cgm_private.sync_state (connection_id, person_id, region)
-select 'connection-' || n, 'person-' || n, 'us' from generate_series(1, %(persons)s) n;
+insert into cgm_private.sync_state (connection_id, person_id, provider, region)
+select 'connection-' || n, 'person-' || n, 'dexcom', 'us' from generate_series(1, %(persons)s) n;
 """
 
 

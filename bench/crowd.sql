@@ -27,9 +27,9 @@ from generate_series(%(first)s + 1, %(last)s) n
 -- name: states
 -- who is at rest is never due; of the others the same few are due, however many there are
 insert into cgm_private.sync_state
-  (connection_id, person_id, region, vendor_account_id, reason, failure_count, connected_at, history_done_at,
+  (connection_id, person_id, provider, region, vendor_account_id, reason, failure_count, connected_at, history_done_at,
    next_sync_at)
-select md5('connection' || n)::uuid::text, md5('person' || n)::uuid::text, 'us', 'account',
+select md5('connection' || n)::uuid::text, md5('person' || n)::uuid::text, 'dexcom', 'us', 'account',
        case when c.status = 'expired' then 'reconnect_needed' when c.status = 'error' then 'vendor_denied' end, 0,
        now() - interval '200 days', now() - interval '199 days',
        case when c.status in ('disconnected', 'expired') then null

@@ -29,7 +29,8 @@ select i, i, 'dexcom', a, r, now() + interval '2 hours', now()
 from unnest(%s::text[], %s::text[], %s::text[]) as v (i, a, r)
 """
 _STATES = """
-insert into cgm_private.sync_state (connection_id, person_id, region) select i, i, 'us' from unnest(%s::text[]) as i
+insert into cgm_private.sync_state (connection_id, person_id, provider, region)
+select i, i, 'dexcom', 'us' from unnest(%s::text[]) as i
 """
 _PLAIN = """
 update public.cgm_connections c

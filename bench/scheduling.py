@@ -25,8 +25,8 @@ select gen_random_uuid()::text, gen_random_uuid()::text from generate_series(1, 
 insert into public.cgm_connections (id, person_id, provider, access_token, refresh_token, token_expires_at, updated_at)
 select gen_random_uuid()::text, p.id, 'dexcom', repeat('a', 400), repeat('r', 80), '9999-12-31', now()
   from public."Person" p;
-insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at)
-select c.id, c.person_id, 'us', now() + interval '1 day' from public.cgm_connections c
+insert into cgm_private.sync_state (connection_id, person_id, provider, region, next_sync_at)
+select c.id, c.person_id, 'dexcom', 'us', now() + interval '1 day' from public.cgm_connections c
 """
 _MAKE_DUE = """
 update cgm_private.sync_state s

@@ -41,8 +41,8 @@ from unnest(%s::text[], %s::text[]) as v (i, a)
 """
 _STATES = """
 insert into cgm_private.sync_state
-  (connection_id, person_id, region, next_sync_at, history_start, history_done_at, scans, connected_at)
-select i, i, 'us', now(), now(), now(),
+  (connection_id, person_id, provider, region, next_sync_at, history_start, history_done_at, scans, connected_at)
+select i, i, 'dexcom', 'us', now(), now(), now(),
        jsonb_build_object('daily', done.scan, 'weekly', done.scan), now()
 from jsonb_build_object('done', now()) as done (scan), unnest(%s::text[]) as i
 """

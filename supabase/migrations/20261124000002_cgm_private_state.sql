@@ -122,16 +122,16 @@ begin
         created_at timestamp with time zone not null default now(); failure_count integer not null default 0;
         failures_since timestamp with time zone; generation bigint not null default 0; history_done_at timestamp with
         time zone; history_start timestamp with time zone; next_sync_at timestamp with time zone; person_id text not
-        null; previous_refresh_token text not null default ''''::text; quiet_count integer not null default 0; reason
-        text; refresh_until timestamp with time zone; region text; scans jsonb not null default ''{}''::jsonb;
-        token_lifetime_s integer not null default 3600; updated_at timestamp with time zone not null default now();
-        vendor_account_id text; sync_state_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES
-        public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN KEY
-        (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY KEY
-        (connection_id); CREATE INDEX sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree
-        (next_sync_at); CREATE INDEX sync_state_person_id_idx ON cgm_private.sync_state USING btree (person_id);
-        CREATE INDEX sync_state_reason_idx ON cgm_private.sync_state USING btree (reason, region) WHERE (reason IS NOT
-        NULL)'),
+        null; previous_refresh_token text not null default ''''::text; provider text not null; quiet_count integer not
+        null default 0; reason text; refresh_until timestamp with time zone; region text not null; scans jsonb not
+        null default ''{}''::jsonb; token_lifetime_s integer not null default 3600; updated_at timestamp with time
+        zone not null default now(); vendor_account_id text; sync_state_connection_id_fkey FOREIGN KEY (connection_id)
+        REFERENCES public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN
+        KEY (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY
+        KEY (connection_id); CREATE INDEX sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree (provider,
+        region, next_sync_at) WHERE (next_sync_at IS NOT NULL); CREATE INDEX sync_state_person_id_idx ON
+        cgm_private.sync_state USING btree (person_id); CREATE INDEX sync_state_reason_idx ON cgm_private.sync_state
+        USING btree (reason, region) WHERE (reason IS NOT NULL)'),
       ('cgm_private.vendor_budgets',
        'calls integer not null default 0; provider text not null; region text not null; window_start timestamp with
         time zone not null; vendor_budgets_pkey PRIMARY KEY (provider, region, window_start)')
@@ -169,12 +169,14 @@ create table if not exists cgm_private.oauth_attempts (
 create index if not exists oauth_attempts_person_id_idx on cgm_private.oauth_attempts (person_id);
 create index if not exists oauth_attempts_expires_at_idx on cgm_private.oauth_attempts (expires_at);
 
--- What syncing remembers of a connection. A connection without this row belongs to the host app.
+-- What syncing remembers of a connection. A connection without this row belongs to the host app. provider: as the
+-- connection has it, for good; with the region the place that has its own limits and pauses.
 create table if not exists cgm_private.sync_state (
   connection_id          text        not null primary key
                                      references public.cgm_connections (id) on delete cascade on update cascade,
   person_id              text        not null references public."Person" (id) on delete cascade on update cascade,
-  region                 text,
+  provider               text        not null,
+  region                 text        not null,
   vendor_account_id      text,
   next_sync_at           timestamptz,
   failures_since         timestamptz,
@@ -193,7 +195,8 @@ create table if not exists cgm_private.sync_state (
   created_at             timestamptz not null default now(),
   updated_at             timestamptz not null default now()
 );
-create index if not exists sync_state_next_sync_at_idx on cgm_private.sync_state (next_sync_at);
+create index if not exists sync_state_next_sync_at_idx
+  on cgm_private.sync_state (provider, region, next_sync_at) where next_sync_at is not null;
 create index if not exists sync_state_person_id_idx on cgm_private.sync_state (person_id);
 create index if not exists sync_state_reason_idx on cgm_private.sync_state (reason, region) where reason is not null;
 

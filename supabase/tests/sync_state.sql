@@ -2,8 +2,8 @@
 begin;
 \ir shared/people.psql
 select plan(16);
-insert into sync_state (connection_id, person_id, previous_refresh_token)
-values ('c-alice', 'p-alice', 'sealed'), ('c-bob', 'p-bob', 'sealed');
+insert into sync_state (connection_id, person_id, provider, region, previous_refresh_token)
+values ('c-alice', 'p-alice', 'dexcom', 'us', 'sealed'), ('c-bob', 'p-bob', 'dexcom', 'us', 'sealed');
 select is_read_by_owners('sync_state');
 select fk_ok('cgm_private', 'sync_state', 'connection_id', 'public', 'cgm_connections', 'id');
 select is(seen_by('cgm_request', alice(), 'select previous_refresh_token from sync_state'), '42501', 'no owner reads a token');

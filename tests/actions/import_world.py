@@ -57,7 +57,8 @@ async def open_import_world(database: Any) -> AsyncIterator[ImportWorld]:
     make_person(database.owner_dsn)
     with psycopg.connect(database.owner_dsn) as conn:
         conn.execute(
-            "insert into cgm_private.sync_state (connection_id, person_id, region) values ('c-1', 'p-1', 'us')"
+            "insert into cgm_private.sync_state (connection_id, person_id, provider, region)"
+            " values ('c-1', 'p-1', 'dexcom', 'us')"
         )
     async with open_database(database.service_dsn, Vault(secrets.token_bytes(32)), largest=3) as db:
         yield ImportWorld(db, database.admin_dsn)

@@ -98,8 +98,8 @@ def fill_connections(vault: Vault, dsn: str, count: int) -> None:
             [ids, *tokens],
         )
         conn.execute(
-            """insert into cgm_private.sync_state (connection_id, person_id, region)
-               select i, i, 'us' from unnest(%s::text[]) as i""",
+            """insert into cgm_private.sync_state (connection_id, person_id, provider, region)
+               select i, i, 'dexcom', 'us' from unnest(%s::text[]) as i""",
             [ids],
         )
 

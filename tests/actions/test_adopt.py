@@ -152,7 +152,9 @@ async def test_a_connection_without_region_needs_one_to_be_named(world: World, h
     assert before == host.rows()
 
     await host.adopted("us")
-    assert world.sql("select region from cgm_private.sync_state where connection_id = 'conn-a1'") == [("us",)]
+    assert world.sql("select provider, region from cgm_private.sync_state where connection_id = 'conn-a1'") == [
+        ("dexcom", "us")
+    ]
 
 
 @pytest.mark.parametrize(("route", "region", "field"), [("libre", None, "--provider"), ("dexcom", "eu", "--region")])

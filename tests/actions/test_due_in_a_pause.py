@@ -82,6 +82,31 @@ async def test_when_it_has_ended_the_longest_overdue_goes_first_and_the_rest_aft
     assert await due(world) == ([], three)
 
 
+async def test_longest_overdue_goes_first_over_all_regions_past_one_that_is_paused(
+    world: World, three: list[str]
+) -> None:
+    for region, connection_id in zip(("jp", "us", "eu"), three, strict=True):
+        world.sql("update cgm_private.sync_state set region = %s where connection_id = %s", region, connection_id)
+
+    async with world.db.as_worker() as conn:
+        assert await connections.due(conn, 2) == ([], three[:2])
+
+    world.sql(PAUSE, "jp", timedelta(minutes=10))
+    async with world.db.as_worker() as conn:
+        assert await connections.due(conn, 1) == ([], three[1:2])
+        assert await connections.due(conn, 2) == ([], three[1:])
+
+
+async def test_a_pause_of_another_provider_concerns_nobody_else(world: World, three: list[str]) -> None:
+    other = three[1]
+    world.sql("update public.cgm_connections set provider = 'libre' where id = %s", other)
+    world.sql("update cgm_private.sync_state set provider = 'libre' where connection_id = %s", other)
+
+    world.sql(PAUSE, "us", timedelta(minutes=10))
+
+    assert (await due(world), await backlog(world)) == (([], [other]), 1)
+
+
 async def test_a_job_that_waited_when_the_pause_began_spends_nothing_and_its_connection_stays_due(
     world: World, three: list[str]
 ) -> None:

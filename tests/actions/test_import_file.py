@@ -80,12 +80,12 @@ async def test_libreview_makes_one_connection_without_tokens_that_is_never_due(w
 
     connections = world.sql(
         """select c.id, c.provider::text, c.status::text, c.access_token, c.refresh_token, c.token_expires_at::text,
-                  s.region, s.next_sync_at, c.last_sync_at is not null
+                  s.provider, s.region, s.next_sync_at, c.last_sync_at is not null
            from public.cgm_connections c join cgm_private.sync_state s on s.connection_id = c.id
            where c.provider = 'abbott'"""
     )
     assert [one[1:] for one in connections] == [
-        ("abbott", "connected", "", "", "9999-12-31 00:00:00", "file", None, True)
+        ("abbott", "connected", "", "", "9999-12-31 00:00:00", "abbott", "file", None, True)
     ]
     assert {report.connection_id for report in reports} == {connections[0][0]}
     assert world.sql("select distinct cgm_connection_id from public.glucose_readings") == [(connections[0][0],)]

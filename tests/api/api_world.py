@@ -110,7 +110,8 @@ async def add_connection(admin: Run, person_id: str, *, adopted: bool = True, st
     )
     if adopted:
         await admin(
-            "insert into cgm_private.sync_state (connection_id, person_id, region) values (%s, %s, 'us')",
+            "insert into cgm_private.sync_state (connection_id, person_id, provider, region)"
+            " values (%s, %s, 'dexcom', 'us')",
             (connection_id, person_id),
         )
     return connection_id

@@ -20,10 +20,10 @@ where c.id = %s
 """
 STATES = """
 insert into cgm_private.sync_state
-  (connection_id, person_id, region, vendor_account_id, next_sync_at, history_start, history_done_at, scans,
+  (connection_id, person_id, provider, region, vendor_account_id, next_sync_at, history_start, history_done_at, scans,
    connected_at)
-select copy, copy, s.region, s.vendor_account_id, now() + interval '1 hour', s.history_start, s.history_done_at,
-       s.scans, s.connected_at
+select copy, copy, s.provider, s.region, s.vendor_account_id, now() + interval '1 hour', s.history_start,
+       s.history_done_at, s.scans, s.connected_at
 from unnest(%s::text[]) as copy, cgm_private.sync_state s
 where s.connection_id = %s
 """

@@ -29,7 +29,8 @@ class Wearer:
             self.connection_id, self.person_id, status,
         )  # fmt: skip
         self._run(
-            "insert into cgm_private.sync_state (connection_id, person_id, region) values (%s, %s, %s)"
+            "insert into cgm_private.sync_state (connection_id, person_id, provider, region)"
+            " values (%s, %s, 'dexcom', %s)"
             " on conflict (connection_id) do update set region = excluded.region returning region",
             self.connection_id, self.person_id, region,
         )  # fmt: skip

@@ -19,8 +19,8 @@ FILL = [
       from generate_series(1, {PERSONS}) n""",
     f"""insert into public.cgm_connections (id, person_id, provider, access_token, refresh_token, token_expires_at)
     select 'c-' || n, 'p-' || n, 'dexcom', '', '', '9999-12-31' from generate_series(1, {PERSONS}) n""",
-    """insert into cgm_private.sync_state (connection_id, person_id)
-    select id, person_id from public.cgm_connections""",
+    """insert into cgm_private.sync_state (connection_id, person_id, provider, region)
+    select id, person_id, provider, 'us' from public.cgm_connections""",
     "vacuum analyze",
 ]
 CONDITIONS = ("Filter", "Index Cond", "Join Filter", "Hash Cond", "Recheck Cond", "Merge Cond")

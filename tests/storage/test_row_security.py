@@ -40,8 +40,8 @@ insert into public.cgm_connections (id, person_id, provider, access_token, refre
 select 'c-' || n, 'p-' || n, 'dexcom', 'sealed', 'sealed', '9999-12-31' from unnest(array['alice', 'bob']) n;
 insert into public.glucose_readings (id, person_id, "timestamp", value, source, cgm_connection_id)
 select 'r-' || n, 'p-' || n, '2026-01-01', 100, 'cgm', 'c-' || n from unnest(array['alice', 'bob']) n;
-insert into cgm_private.sync_state (connection_id, person_id)
-select 'c-' || n, 'p-' || n from unnest(array['alice', 'bob']) n;
+insert into cgm_private.sync_state (connection_id, person_id, provider, region)
+select 'c-' || n, 'p-' || n, 'dexcom', 'us' from unnest(array['alice', 'bob']) n;
 insert into cgm_private.sync_runs (id, connection_id, person_id, trigger)
 select 's-' || n, 'c-' || n, 'p-' || n, 'person' from unnest(array['alice', 'bob']) n;
 insert into cgm_private.reading_details (reading_id, person_id, stream, record_key)

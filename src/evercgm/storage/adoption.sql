@@ -40,8 +40,9 @@ where id = %(id)s
 -- name: begin_state
 -- From here on the connection is ours, and due unless it rests. adopted_at: a pair that the vendor refuses may be our own
 -- mistake.
-insert into cgm_private.sync_state (connection_id, person_id, region, next_sync_at, connected_at, adopted_at)
-select c.id, c.person_id, %(region)s, case when c.status <> 'disconnected' then now() end, c.created_at at time zone 'UTC', case when %(doubtful)s then now() end
+insert into cgm_private.sync_state (connection_id, person_id, provider, region, next_sync_at, connected_at, adopted_at)
+select c.id, c.person_id, c.provider::text, %(region)s, case when c.status <> 'disconnected' then now() end,
+       c.created_at at time zone 'UTC', case when %(doubtful)s then now() end
 from public.cgm_connections c
 where c.id = %(id)s
 

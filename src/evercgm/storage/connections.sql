@@ -53,8 +53,8 @@ where id = %(id)s
 -- Makes a connection ours, or begins it anew after a reconnect; the generation rises, so that a refresh
 -- that is under way cannot overwrite the new tokens. Another account or region begins its history anew.
 insert into cgm_private.sync_state
-  (connection_id, person_id, region, vendor_account_id, token_lifetime_s, next_sync_at, connected_at)
-values (%(id)s, %(person_id)s, %(region)s, %(account_id)s, %(lifetime_s)s, now(), now())
+  (connection_id, person_id, provider, region, vendor_account_id, token_lifetime_s, next_sync_at, connected_at)
+values (%(id)s, %(person_id)s, %(provider)s, %(region)s, %(account_id)s, %(lifetime_s)s, now(), now())
 on conflict (connection_id) do update
 set history_start = case when not %(anew)s then sync_state.history_start end,
     history_done_at = case when not %(anew)s then sync_state.history_done_at end,
@@ -251,11 +251,32 @@ where c.id = state.connection_id
 -- name: due
 -- Connections with a run that somebody asked for, then those whose time has come; longest overdue first. Where the
 -- vendor is paused nothing is due by itself, and once the pause has ended only the first is: its call is the probe.
--- Each part has its own limit: it reads no further than is taken from it, and however many wait for one, the others go on.
-with held as (
+-- Each part, and in it each place, has its own limit: however many wait for one, the others go on, and what is overdue
+-- where nobody may call is not even read.
+with recursive held as (
   select p.provider, p.region, p.until > now() as paused
   from cgm_private.provider_pauses p
   where not p.over
+), places as (
+  -- Each once: by the index from one to the next, past all that wait in it.
+  (
+    select s.provider, s.region
+    from cgm_private.sync_state s
+    where s.next_sync_at is not null
+    order by s.provider, s.region
+    limit 1
+  )
+  union all
+  select later.provider, later.region
+  from places p
+  cross join lateral (
+    select s.provider, s.region
+    from cgm_private.sync_state s
+    where s.next_sync_at is not null
+      and (s.provider, s.region) > (p.provider, p.region)
+    order by s.provider, s.region
+    limit 1
+  ) later
 )
 select d.connection_id, min(d.due_at) = '-infinity' as asked
 from (
@@ -270,13 +291,21 @@ from (
   )
   union all
   (
-    select s.connection_id, s.next_sync_at
-    from cgm_private.sync_state s
-    join public.cgm_connections c on c.id = s.connection_id
-    where s.next_sync_at <= now()
-      and c.status in ('connected', 'error')
-      and not exists (select from held h where h.provider = c.provider::text and h.region = s.region)
-    order by s.next_sync_at
+    select waiting.connection_id, waiting.next_sync_at
+    from places p
+    cross join lateral (
+      select s.connection_id, s.next_sync_at
+      from cgm_private.sync_state s
+      join public.cgm_connections c on c.id = s.connection_id
+      where s.provider = p.provider
+        and s.region = p.region
+        and s.next_sync_at <= now()
+        and c.status in ('connected', 'error')
+      order by s.next_sync_at
+      limit %(most)s
+    ) waiting
+    where not exists (select from held h where h.provider = p.provider and h.region = p.region)
+    order by waiting.next_sync_at
     limit %(most)s
   )
   union all
@@ -286,10 +315,10 @@ from (
     select s.connection_id, s.next_sync_at
     from cgm_private.sync_state s
     join public.cgm_connections c on c.id = s.connection_id
-    where s.next_sync_at <= now()
-      and c.status in ('connected', 'error')
-      and c.provider::text = h.provider
+    where s.provider = h.provider
       and s.region = h.region
+      and s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
     order by s.next_sync_at
     limit 1
   ) probe

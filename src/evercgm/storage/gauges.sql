@@ -1,19 +1,47 @@
 -- name: due
 -- Connections whose time has come, and how long the first of them has waited; what waits for the end of a pause is no
--- backlog. Reads the index of what is due, no further than it counts.
+-- backlog. Reads the index of what is due place by place, as the scheduler does, no further than it counts.
+with recursive places as (
+  (
+    select s.provider, s.region
+    from cgm_private.sync_state s
+    where s.next_sync_at is not null
+    order by s.provider, s.region
+    limit 1
+  )
+  union all
+  select later.provider, later.region
+  from places p
+  cross join lateral (
+    select s.provider, s.region
+    from cgm_private.sync_state s
+    where s.next_sync_at is not null
+      and (s.provider, s.region) > (p.provider, p.region)
+    order by s.provider, s.region
+    limit 1
+  ) later
+)
 select count(*) as connections,
        coalesce(extract(epoch from now() - min(d.next_sync_at)), 0)::float8 as waiting_s
 from (
-  select s.next_sync_at
-  from cgm_private.sync_state s
-  join public.cgm_connections c on c.id = s.connection_id
-  where s.next_sync_at <= now()
-    and c.status in ('connected', 'error')
-    and not exists (
-      select from cgm_private.provider_pauses p
-      where p.provider = c.provider::text and p.region = s.region and p.until > now() and not p.over
-    )
-  order by s.next_sync_at
+  select waiting.next_sync_at
+  from places p
+  cross join lateral (
+    select s.next_sync_at
+    from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
+    where s.provider = p.provider
+      and s.region = p.region
+      and s.next_sync_at <= now()
+      and c.status in ('connected', 'error')
+    order by s.next_sync_at
+    limit %(most)s
+  ) waiting
+  where not exists (
+    select from cgm_private.provider_pauses h
+    where h.provider = p.provider and h.region = p.region and h.until > now() and not h.over
+  )
+  order by waiting.next_sync_at
   limit %(most)s
 ) d
 

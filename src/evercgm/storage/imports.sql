@@ -8,8 +8,8 @@ values
 
 -- name: own_by_files
 -- Its history is as long as its files.
-insert into cgm_private.sync_state (connection_id, person_id, region, connected_at, history_done_at)
-values (%(id)s, %(person_id)s, %(region)s, now(), now())
+insert into cgm_private.sync_state (connection_id, person_id, provider, region, connected_at, history_done_at)
+values (%(id)s, %(person_id)s, %(provider)s, %(region)s, now(), now())
 
 -- name: note_run
 -- In the history of syncs, with its counts; imports of 90 days ago are forgotten, as syncs are.
