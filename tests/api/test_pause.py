@@ -116,6 +116,36 @@ async def test_access_that_ended_during_a_pause_is_not_resumed(
     assert (answer.status_code, answer.json()["code"]) == (409, "reconnect_needed")
 
 
+async def add_share(admin: Run, connection_id: str, person_id: str) -> None:
+    """Beside it, and due now."""
+    await admin(
+        "insert into cgm_private.routes (id, connection_id, person_id, route, region, secret, session,"
+        " session_expires_at) values (%s, %s, %s, 'dexcom_share', 'us', '', '', now())",
+        (str(uuid4()), connection_id, person_id),
+    )
+
+
+async def test_where_share_works_an_expired_connection_is_paused_and_told_as_paused_and_comes_back_as_it_was(
+    client: httpx2.AsyncClient, database: Any, ada: Owner, admin: Run
+) -> None:
+    connection_id = await add_connection(admin, ada.person_id, status="expired")
+    await admin("update cgm_private.sync_state set reason = 'reconnect_needed', next_sync_at = null")
+    await add_share(admin, connection_id, ada.person_id)
+
+    paused = await client.post(f"{LIST}/{connection_id}/pause", headers=ada.bearer)
+    at_rest = await stored(database, connection_id)
+    resumed = await client.post(f"{LIST}/{connection_id}/resume", headers=ada.bearer)
+
+    assert (paused.status_code, paused.json()["status"], paused.json()["reason"]) == (200, "disconnected", "paused")
+    assert at_rest == ("disconnected", "marked-access", "marked-refresh", None, "reconnect_needed")
+    assert (resumed.status_code, resumed.json()["status"], resumed.json()["reason"]) == (
+        200, "expired", "reconnect_needed"
+    )  # fmt: skip
+    assert await stored(database, connection_id) == (
+        "expired", "marked-access", "marked-refresh", None, "reconnect_needed"
+    )  # fmt: skip
+
+
 async def test_trouble_is_not_forgotten_by_a_pause(
     client: httpx2.AsyncClient, database: Any, ada: Owner, admin: Run
 ) -> None:

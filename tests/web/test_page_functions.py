@@ -235,3 +235,23 @@ def test_a_sync_that_began_late_says_that_nobody_was_fetching(page: Page, minute
     run = {"trigger": "schedule", "took_ms": None, "outcome": None, "due_at": due, "started_at": iso(NOON)}
 
     assert call(page, "words", "syncAside", run) == (f"{words}: this service was not fetching" if words else "")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "of_share", "expected"),
+    [
+        ("connected", None, [], True),
+        ("expired", "reconnect_needed", [], False),
+        ("expired", "reconnect_needed", [None], True),
+        ("expired", "reconnect_needed", ["vendor_unavailable"], True),
+        ("expired", "reconnect_needed", ["password_needed"], False),
+        ("disconnected", "paused", [None], True),
+        ("disconnected", "reconnect_needed", ["wrong_password"], False),
+    ],
+)
+def test_a_pause_is_offered_where_something_would_go_on(
+    page: Page, status: str, reason: str | None, of_share: list[str | None], expected: bool
+) -> None:
+    given = {"status": status, "reason": reason, "routes": [{"route": "dexcom_share", "reason": r} for r in of_share]}
+
+    assert call(page, "connections", "canRest", given) is expected

@@ -1,11 +1,11 @@
-"""Let a connection rest, and wake it again; its tokens stay sealed where they are."""
+"""Let a connection rest, all its ways in at once, and wake it again; its tokens stay sealed where they are."""
 
 from evercgm.core import audit
 from evercgm.core.caller import Caller
 from evercgm.core.connection import NEEDS_SIGN_IN
 from evercgm.core.errors import NotYours, ReconnectNeeded
 from evercgm.logs import get_logger
-from evercgm.storage import connections, runs
+from evercgm.storage import connections, routes, runs
 from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
@@ -17,15 +17,18 @@ ENDED = NEEDS_SIGN_IN
 async def pause(db: Database, caller: Caller, connection_id: str) -> None:
     """No sync starts until it is resumed. A running one ends in its own time and does not wake it; a queued one ends.
 
-    Pausing twice is fine. Raises NotYours; ReconnectNeeded where only a reconnect can mend it.
+    Pausing twice is fine. Raises NotYours; ReconnectNeeded where only a reconnect can mend it and no other way goes on.
     """
     async with db.as_person(caller.claims) as conn:
         row = await _own(conn, connection_id)
         if row["status"] == "disconnected":
             return
+        ended = None
         if row["status"] == "expired":
-            raise ReconnectNeeded
-        await connections.pause(conn, connection_id, row["person_id"])
+            if not await _goes_on(conn, connection_id):
+                raise ReconnectNeeded
+            ended = row["reason"] if row["reason"] in ENDED else "reconnect_needed"
+        await connections.pause(conn, connection_id, row["person_id"], ended)
         waiting = await runs.open_run(conn, connection_id)
         if waiting is not None and waiting.state == "queued":
             await runs.finish(conn, waiting, "cancelled")
@@ -36,17 +39,28 @@ async def pause(db: Database, caller: Caller, connection_id: str) -> None:
 async def resume(db: Database, caller: Caller, connection_id: str) -> None:
     """Due at once; trouble that it had before is remembered. One that is not paused is left alone.
 
-    Raises NotYours; ReconnectNeeded: no tokens are stored, or the vendor has ended our access.
+    Where the vendor has ended our access, and another way in goes on, it is expired beside that, as before the pause.
+    Raises NotYours; ReconnectNeeded: no tokens, or the vendor has ended our access, and nothing else goes on.
     """
     async with db.as_person(caller.claims) as conn:
         row = await _own(conn, connection_id)
         if row["status"] in ("connected", "error"):
             return
-        if row["status"] == "expired" or row["reason"] in ENDED or not row["has_tokens"]:
-            raise ReconnectNeeded
-        await connections.resume(conn, connection_id, row["person_id"])
+        ended = row["reason"] in ENDED
+        if row["status"] == "expired" or ended or not row["has_tokens"]:
+            if not await _goes_on(conn, connection_id):
+                raise ReconnectNeeded
+            if row["status"] == "expired":
+                return
+        waits = row["reason"] if ended and row["has_own_login"] else None
+        await connections.resume(conn, connection_id, row["person_id"], waits)
         await record(conn, audit.owner(caller), "resumed", row["person_id"], connection_id=connection_id)
     log.info("resumed", connection_id=connection_id)
+
+
+async def _goes_on(conn: Connection, connection_id: str) -> bool:
+    """Whether another way in of it works, or would, and needs no sign-in."""
+    return bool(await routes.living(conn, [connection_id]))
 
 
 async def _own(conn: Connection, connection_id: str) -> Row:

@@ -124,7 +124,8 @@ async def delete_share(connection_id: PathId, runtime: Wired, caller: Changing) 
 def _facts(runtime: Runtime, found: ConnectionView) -> dict[str, object]:
     names = set(Connection.model_fields) - {"reason", "message", "freshness", "routes"}
     reason, ends_at = found.reason, _consent_ends_at(runtime, found)
-    if found.status == "disconnected" and reason not in (*pause.ENDED, "not_adopted"):
+    goes_on = any(way.lives for way in found.routes)
+    if found.status == "disconnected" and reason != "not_adopted" and (goes_on or reason not in pause.ENDED):
         # The trouble of before the pause is remembered, yet the pause is why nothing comes.
         reason = "paused"
     elif found.status == "connected" and reason is None and ends_at and consent_ends_soon(ends_at, found.now):

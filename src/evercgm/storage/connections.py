@@ -370,19 +370,20 @@ async def note_seal_broken(conn: Connection, connection_id: str, again_in: timed
 
 
 async def lock_at_rest(conn: Connection, connection_id: str, person_id: str) -> Row | None:
-    """As the worker: the locked row's person_id, status, reason, has_tokens; None: it is gone."""
+    """As the worker: the locked row's person_id, status, reason, has_tokens, has_own_login; None: it is gone."""
     values = {"id": connection_id, "person_id": person_id}
     return await (await conn.execute(QUERIES["lock_at_rest"], values)).fetchone()
 
 
-async def pause(conn: Connection, connection_id: str, person_id: str) -> None:
-    """At rest until it is resumed; the tokens stay sealed."""
-    await conn.execute(QUERIES["pause"], {"id": connection_id, "person_id": person_id})
+async def pause(conn: Connection, connection_id: str, person_id: str, ended: str | None = None) -> None:
+    """At rest until it is resumed; the tokens stay sealed. ``ended``: the reason of an expired one, which is kept."""
+    await conn.execute(QUERIES["pause"], {"id": connection_id, "person_id": person_id, "ended": ended})
 
 
-async def resume(conn: Connection, connection_id: str, person_id: str) -> None:
-    """Out of its rest, and due now."""
-    await conn.execute(QUERIES["resume"], {"id": connection_id, "person_id": person_id})
+async def resume(conn: Connection, connection_id: str, person_id: str, ended: str | None = None) -> None:
+    """Out of its rest, and due now; or, for the reason ``ended``, expired beside other ways in that go on."""
+    values = {"id": connection_id, "person_id": person_id, "ended": message_for(ended)}
+    await conn.execute(QUERIES["resume"], values)
 
 
 async def renew_page(conn: Connection, after: str, most: int) -> list[Row]:

@@ -377,10 +377,11 @@ from state
 where c.id = state.connection_id
 
 -- name: lock_at_rest
--- What pausing and resuming must know; the tokens themselves stay where they are.
+-- What pausing and resuming must know; the tokens themselves stay where they are. has_own_login: it is synced by its own
+-- tokens, present or missing, and not by other ways in alone.
 select c.person_id, c.status::text as status, s.reason,
-       c.access_token <> '' or c.refresh_token <> ''
-         or exists (select 1 from cgm_private.routes r where r.connection_id = c.id) as has_tokens
+       c.access_token <> '' or c.refresh_token <> '' as has_tokens,
+       c.access_token <> '' or c.refresh_token <> '' or c.token_expires_at < timestamp '9999-01-01' as has_own_login
 from public.cgm_connections c
 join cgm_private.sync_state s on s.connection_id = c.id
 where c.id = %(id)s and c.person_id = %(person_id)s
@@ -388,35 +389,44 @@ for update of c
 
 -- name: pause
 -- What rests has no next time, so that nobody comes upon it who looks for what is due; but a refused sign-in keeps its
--- waiting time for when it is resumed.
+-- waiting time for when it is resumed. "ended": why an expired one had expired, which tells it apart when it is resumed.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = case when reason = 'sign_in_refused' then next_sync_at end
+  set next_sync_at = case when reason = 'sign_in_refused' then next_sync_at end,
+      reason = coalesce(%(ended)s::text, reason)
   where connection_id = %(id)s
     and exists (
-      select from public.cgm_connections c where c.id = %(id)s and c.status in ('connected', 'error')
+      select from public.cgm_connections c where c.id = %(id)s and c.status <> 'disconnected'
     )
   returning connection_id
 )
 update public.cgm_connections c
 set status = 'disconnected', error_message = null
 from state
-where c.id = state.connection_id and c.person_id = %(person_id)s and c.status in ('connected', 'error')
+where c.id = state.connection_id and c.person_id = %(person_id)s and c.status <> 'disconnected'
 
 -- name: resume
 -- Due now. Trouble from before the pause is still trouble until a sync succeeds, and a refused sign-in keeps its
--- waiting time: pausing and resuming must not climb the ladder that ends in a reconnect.
+-- waiting time: pausing and resuming must not climb the ladder that ends in a reconnect. "ended", the words for it: its
+-- own way waits for a sign-in as before, and only the others go on, each at its own time.
 with state as (
   update cgm_private.sync_state
-  set next_sync_at = case when reason = 'sign_in_refused' then coalesce(next_sync_at, now()) else now() end
+  set next_sync_at = case
+        when %(ended)s::text is null and reason = 'sign_in_refused' then coalesce(next_sync_at, now())
+        when %(ended)s::text is null then now()
+      end
   where connection_id = %(id)s
   returning connection_id, reason
 )
 update public.cgm_connections c
 set status = (
-  case when coalesce(state.reason, 'rate_limited') in ('rate_limited', 'vendor_unavailable')
-    then 'connected' else 'error' end
-)::"CGMConnectionStatus"
+      case
+        when %(ended)s::text is not null then 'expired'
+        when coalesce(state.reason, 'rate_limited') in ('rate_limited', 'vendor_unavailable') then 'connected'
+        else 'error'
+      end
+    )::"CGMConnectionStatus",
+    error_message = coalesce(%(ended)s::text, c.error_message)
 from state
 where c.id = state.connection_id and c.person_id = %(person_id)s and c.status = 'disconnected'
 

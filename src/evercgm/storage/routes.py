@@ -40,13 +40,14 @@ class SideRoute:
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
-    """Another way in as its owner may see it; times aware UTC."""
+    """Another way in as its owner may see it; times aware UTC. ``lives``: it needs no sign-in to go on."""
 
     route: str
     region: str
     reason: str | None
     newest_at: datetime | None
     connected_at: datetime
+    lives: bool
 
 
 def _secret_place(route_id: str) -> Place:
@@ -94,8 +95,8 @@ async def told(conn: Connection, connection_ids: list[str]) -> dict[str, tuple[R
     found: dict[str, tuple[RouteView, ...]] = {}
     if connection_ids:
         for row in await (await conn.execute(QUERIES["told"], {"connection_ids": connection_ids})).fetchall():
-            view = RouteView(row["route"], row["region"], row["reason"], row["newest_at"], row["connected_at"])
-            found[row["connection_id"]] = (*found.get(row["connection_id"], ()), view)
+            connection_id = row.pop("connection_id")
+            found[connection_id] = (*found.get(connection_id, ()), RouteView(**row))
     return found
 
 

@@ -34,7 +34,7 @@ order by r.route
 
 -- name: told
 -- What a person may know of them, by connections that were proven to be theirs.
-select r.connection_id, r.route, r.region, r.reason, r.newest_at, r.connected_at
+select r.connection_id, r.route, r.region, r.reason, r.newest_at, r.connected_at, r.next_sync_at is not null as lives
 from cgm_private.routes r
 where r.connection_id = any(%(connection_ids)s::text[])
 order by r.connection_id, r.route

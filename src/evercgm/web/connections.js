@@ -152,10 +152,16 @@ function needsSignIn(connection) {
   return connection.status === 'expired' || NEEDS_SIGN_IN.includes(connection.reason);
 }
 
-/** One button for both ways, so that focus stays where it is. */
+/** Whether it can be paused, or resumed: also where the access has ended while another way in goes on. */
+export function canRest(connection) {
+  const goesOn = connection.routes.some((route) => !NEEDS_SIGN_IN.includes(route.reason));
+  return !needsSignIn(connection) || (connection.status === 'expired' && goesOn);
+}
+
+/** One button for both, so that focus stays where it is. */
 function fillRest(button, meaning, connection) {
   const paused = connection.status === 'disconnected';
-  button.hidden = needsSignIn(connection);
+  button.hidden = !canRest(connection);
   button.dataset.test = paused ? 'resume' : 'pause';
   button.className = paused ? 'primary' : 'secondary';
   say(button, paused ? 'Resume' : 'Pause');
