@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TypeVar
 
 from evercgm.actions.saving import save_batch
+from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn
 from evercgm.core import counts
-from evercgm.core.errors import BadInput, EvercgmError, ReconnectNeeded, SealBroken, VendorDenied
+from evercgm.core.errors import BadInput, EvercgmError, SealBroken, VendorDenied
 from evercgm.core.reading import Batch
 from evercgm.core.sync import CLOCK_ALLOWANCE, Window, advance, next_live_poll, next_poll
 from evercgm.core.tokens import Secret, is_due
@@ -65,16 +66,17 @@ def _with(found: SideRead, next_at: datetime | None) -> SideRead:
 async def _read_one(
     db: Database, vendors: Vendors, loaded: Loaded, side: SideRoute, clock: Clock, found: SideRead
 ) -> SideRead:
+    sign_in = SideSignIn(db, vendors, loaded, clock)
     try:
-        provider = vendors.providers.get(side.route)
-        if provider is None:
-            raise BadInput("route", "this version knows no such way in")
-        if side.seal_broken:
-            log.error("seal_broken", connection_id=side.connection_id, route=side.route)
-            raise SealBroken
-        saved = await _Reader(db, vendors, loaded, side, provider, clock).read()
+        provider = _provider(vendors, side)
+        saved = await _Reader(db, vendors, loaded, side, provider, clock, sign_in).read()
+    except SettledElsewhereError as settled:
+        log.info("route_settled_elsewhere", connection_id=side.connection_id, route=side.route)
+        return replace(_with(found, settled.next_at), failure=settled.failure or found.failure)
     except EvercgmError as failure:
         return replace(_with(found, await _failed(db, side, failure, clock())), failure=failure)
+    finally:
+        await sign_in.let_go()
     added = add(found.saved, saved)
     now = clock()
     chance = random.random()  # noqa: S311 - spreads the load
@@ -84,6 +86,16 @@ async def _read_one(
     if side.reason is not None:
         log.info("route_recovered", connection_id=side.connection_id, route=side.route, was=side.reason)
     return replace(_with(found, next_at), saved=added)
+
+
+def _provider(vendors: Vendors, side: SideRoute) -> Provider:
+    provider = vendors.providers.get(side.route)
+    if provider is None:
+        raise BadInput("route", "this version knows no such way in")
+    if side.seal_broken:
+        log.error("seal_broken", connection_id=side.connection_id, route=side.route)
+        raise SealBroken
+    return provider
 
 
 def _next_at(provider: Provider, now: datetime, newest: datetime | None, chance: float) -> datetime:
@@ -116,7 +128,14 @@ class _Reader:
     """One read of one way in, its session renewed at most once."""
 
     def __init__(
-        self, db: Database, vendors: Vendors, loaded: Loaded, side: SideRoute, provider: Provider, clock: Clock
+        self,
+        db: Database,
+        vendors: Vendors,
+        loaded: Loaded,
+        side: SideRoute,
+        provider: Provider,
+        clock: Clock,
+        sign_in: SideSignIn,
     ):
         self._db = db
         self._vendors = vendors
@@ -124,6 +143,7 @@ class _Reader:
         self._side = side
         self._provider = provider
         self._clock = clock
+        self._sign_in = sign_in
 
     async def read(self) -> Saved:
         """From what is stored of it, or as far back as it gives, to now."""
@@ -141,25 +161,14 @@ class _Reader:
     async def _call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         """With a session that is good; after a 401 renewed once, and repeated once."""
         if is_due(self._side.tokens, self._clock()):
-            await self._renew()
+            self._side = await self._sign_in.renew(self._side)
         try:
             return await use(self._side.tokens.access)
         except VendorDenied as denied:
             if not denied.expired_token:
                 raise
-        await self._renew()
+        self._side = await self._sign_in.renew(self._side)
         return await use(self._side.tokens.access)
-
-    async def _renew(self) -> None:
-        if not self._side.tokens.refresh:
-            raise ReconnectNeeded("password_needed")
-        app = self._vendors.app(self._side.route, self._side.region)
-        http = self._vendors.client(self._side.route, self._side.region)
-        tokens = await self._provider.refresh(http, app, self._side.tokens.refresh)
-        async with self._db.as_worker() as conn:
-            await routes.save_session(conn, self._db.vault, self._side, tokens)
-        self._side = replace(self._side, tokens=tokens)
-        log.info("route_session_renewed", connection_id=self._side.connection_id, route=self._side.route)
 
     async def _store(self, batch: Batch, window: Window) -> Saved:
         account = batch.account_id or self._side.account_id or "unknown"
