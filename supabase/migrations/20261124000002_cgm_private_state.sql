@@ -121,15 +121,17 @@ begin
        'adopted_at timestamp with time zone; connected_at timestamp with time zone; connection_id text not null;
         created_at timestamp with time zone not null default now(); failure_count integer not null default 0;
         failures_since timestamp with time zone; generation bigint not null default 0; history_done_at timestamp with
-        time zone; history_start timestamp with time zone; next_sync_at timestamp with time zone; person_id text not
-        null; previous_refresh_token text not null default ''''::text; provider text not null; quiet_count integer not
-        null default 0; reason text; refresh_until timestamp with time zone; region text not null; scans jsonb not
-        null default ''{}''::jsonb; token_lifetime_s integer not null default 3600; updated_at timestamp with time
-        zone not null default now(); vendor_account_id text; sync_state_connection_id_fkey FOREIGN KEY (connection_id)
-        REFERENCES public.cgm_connections(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN
-        KEY (person_id) REFERENCES public."Person"(id) ON UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY
-        KEY (connection_id); CREATE INDEX sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree (provider,
-        region, next_sync_at) WHERE (next_sync_at IS NOT NULL); CREATE INDEX sync_state_person_id_idx ON
+        time zone; history_start timestamp with time zone; keep_alive_at timestamp with time zone; next_sync_at
+        timestamp with time zone; person_id text not null; previous_refresh_token text not null default ''''::text;
+        provider text not null; quiet_count integer not null default 0; reason text; refresh_until timestamp with time
+        zone; region text not null; scans jsonb not null default ''{}''::jsonb; token_lifetime_s integer not null
+        default 3600; updated_at timestamp with time zone not null default now(); vendor_account_id text;
+        sync_state_connection_id_fkey FOREIGN KEY (connection_id) REFERENCES public.cgm_connections(id) ON UPDATE
+        CASCADE ON DELETE CASCADE; sync_state_person_id_fkey FOREIGN KEY (person_id) REFERENCES public."Person"(id) ON
+        UPDATE CASCADE ON DELETE CASCADE; sync_state_pkey PRIMARY KEY (connection_id); CREATE INDEX
+        sync_state_keep_alive_at_idx ON cgm_private.sync_state USING btree (keep_alive_at) WHERE (keep_alive_at IS NOT
+        NULL); CREATE INDEX sync_state_next_sync_at_idx ON cgm_private.sync_state USING btree (provider, region,
+        next_sync_at) WHERE (next_sync_at IS NOT NULL); CREATE INDEX sync_state_person_id_idx ON
         cgm_private.sync_state USING btree (person_id); CREATE INDEX sync_state_reason_idx ON cgm_private.sync_state
         USING btree (reason, region) WHERE (reason IS NOT NULL)'),
       ('cgm_private.vendor_budgets',
@@ -179,6 +181,7 @@ create table if not exists cgm_private.sync_state (
   region                 text        not null,
   vendor_account_id      text,
   next_sync_at           timestamptz,
+  keep_alive_at          timestamptz,
   failures_since         timestamptz,
   failure_count          integer     not null default 0,
   quiet_count            integer     not null default 0,
@@ -197,6 +200,8 @@ create table if not exists cgm_private.sync_state (
 );
 create index if not exists sync_state_next_sync_at_idx
   on cgm_private.sync_state (provider, region, next_sync_at) where next_sync_at is not null;
+create index if not exists sync_state_keep_alive_at_idx
+  on cgm_private.sync_state (keep_alive_at) where keep_alive_at is not null;
 create index if not exists sync_state_person_id_idx on cgm_private.sync_state (person_id);
 create index if not exists sync_state_reason_idx on cgm_private.sync_state (reason, region) where reason is not null;
 

@@ -53,7 +53,7 @@ async def ask_for_another_account(world: World) -> None:
 
 async def rest(world: World) -> None:
     await connect(world)
-    await pause.pause(world.db, world.caller, connection_of(world))
+    await pause.pause(world.db, world.vendors, world.caller, connection_of(world))
 
 
 def failing(status: int, body: bytes) -> "Step":
@@ -135,7 +135,7 @@ DEEDS = {
     "connect a row of the host's": Deed(be_the_hosts, World.connect, "connected"),
     "reconnect": Deed(connect, World.consent, "reconnected"),
     "confirm": Deed(ask_for_another_account, confirm_the_other, "account_changed"),
-    "pause": Deed(connect, lambda w: pause.pause(w.db, w.caller, connection_of(w)), "paused"),
+    "pause": Deed(connect, lambda w: pause.pause(w.db, w.vendors, w.caller, connection_of(w)), "paused"),
     "resume": Deed(rest, lambda w: pause.resume(w.db, w.caller, connection_of(w)), "resumed"),
     "disconnect": Deed(connect, lambda w: disconnect(w.db, w.caller, connection_of(w)), "disconnected"),
     "refused": Deed(failing(*refusal("invalid_grant")), sync, "refresh_failed", "service", "sign_in_refused"),
@@ -242,8 +242,10 @@ async def test_what_changes_nothing_is_no_event(world: World) -> None:
     connection_id, before = connection_of(world), events(world)
     stranger = replace(world.caller, owner_id=str(uuid.uuid4()), claims={"sub": str(uuid.uuid4())})
 
-    await pause.pause(world.db, world.caller, connection_id)
-    for act in (pause.pause, pause.resume, disconnect):
+    await pause.pause(world.db, world.vendors, world.caller, connection_id)
+    with pytest.raises(NotYours):
+        await pause.pause(world.db, world.vendors, stranger, connection_id)
+    for act in (pause.resume, disconnect):
         with pytest.raises(NotYours):
             await act(world.db, stranger, connection_id)
     world.weather.answers["token"] = refusal("invalid_grant")
@@ -253,12 +255,11 @@ async def test_what_changes_nothing_is_no_event(world: World) -> None:
     assert events(world) == before
 
 
-@pytest.mark.parametrize("act", [pause.pause, disconnect])
-async def test_of_many_at_once_one_does_it_and_one_event_tells(world: World, act: Any) -> None:
+@pytest.mark.parametrize("what", ["pause", "disconnect"])
+async def test_of_many_at_once_one_does_it_and_one_event_tells(world: World, what: str) -> None:
     await connect(world)
-    connection_id = connection_of(world)
 
-    await asyncio.gather(*(act(world.db, world.caller, connection_id) for _ in range(6)), return_exceptions=True)
+    await asyncio.gather(*(DEEDS[what].act(world) for _ in range(6)), return_exceptions=True)
 
     assert [event[2] for event in events(world)] in (["connected", "paused"], ["connected", "disconnected"])
 

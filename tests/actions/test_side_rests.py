@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sync_world import World
 from two_ways import TwoWays, open_two_ways
 
 from evercgm.actions.disconnect import remove_route
@@ -23,6 +24,14 @@ MESSAGE = "select error_message from public.cgm_connections"
 async def ways(database: Any, tmp_path: Path) -> AsyncIterator[TwoWays]:
     async with open_two_ways(database, tmp_path) as opened:
         yield opened
+
+
+async def rest(world: World, connection_id: str) -> None:
+    await pause(world.db, world.vendors, world.caller, connection_id)
+
+
+async def wake(world: World, connection_id: str) -> None:
+    await resume(world.db, world.caller, connection_id)
 
 
 def end_consent(ways: TwoWays, reason: str | None = "reconnect_needed") -> None:
@@ -50,14 +59,14 @@ async def test_a_pause_holds_share_too_and_a_resume_lets_it_go_on_beside_the_end
     world.sql(DUE)
     before, asked = world.sql(MESSAGE), list(world.weather.calls)
 
-    await pause(world.db, world.caller, expired)
+    await rest(world, expired)
 
     assert (world.status(expired), world.sql(MESSAGE)) == (("disconnected", "reconnect_needed"), [(None,)])
     assert await enqueue_due(world.db) == 0
     await world.sync(expired, trigger="schedule")
     assert ways.stored() == []
 
-    await resume(world.db, world.caller, expired)
+    await wake(world, expired)
 
     assert (world.status(expired), world.sql(MESSAGE)) == (("expired", "reconnect_needed"), before)
     assert world.sql(NEXT) == [(None,)]
@@ -70,8 +79,8 @@ async def test_a_pause_holds_share_too_and_a_resume_lets_it_go_on_beside_the_end
 async def test_twice_is_as_good_as_once_where_the_consent_has_ended(ways: TwoWays, expired: str) -> None:
     world = ways.world
 
-    for deed, status in ((pause, "disconnected"), (pause, "disconnected"), (resume, "expired"), (resume, "expired")):
-        await deed(world.db, world.caller, expired)
+    for deed, status in ((rest, "disconnected"), (rest, "disconnected"), (wake, "expired"), (wake, "expired")):
+        await deed(world, expired)
 
         assert world.status(expired) == (status, "reconnect_needed")
     told = "select action from cgm_private.audit_events where action in ('paused', 'resumed') order by id"
@@ -84,8 +93,8 @@ async def test_an_ended_consent_that_nobody_gave_a_reason_for_is_still_ended_aft
     await ways.add_share()
     end_consent(ways, reason=None)
 
-    for deed in (pause, resume):
-        await deed(world.db, world.caller, connection_id)
+    for deed in (rest, wake):
+        await deed(world, connection_id)
 
     assert world.status(connection_id) == ("expired", "reconnect_needed")
 
@@ -94,10 +103,10 @@ async def test_a_consent_that_ended_during_the_pause_holds_share_up_no_longer_th
     world = ways.world
     connection_id = await world.connect()
     await ways.add_share()
-    await pause(world.db, world.caller, connection_id)
+    await rest(world, connection_id)
     world.sql("update cgm_private.sync_state set reason = 'reconnect_needed'")
 
-    await resume(world.db, world.caller, connection_id)
+    await wake(world, connection_id)
 
     assert world.status(connection_id) == ("expired", "reconnect_needed")
     assert world.sql(NEXT) == [(None,)]
@@ -115,30 +124,30 @@ async def test_where_share_does_not_work_any_more_only_a_reconnect_helps(
         else:
             world.sql("update cgm_private.routes set next_sync_at = null, reason = 'password_needed'")
 
-    await pause(world.db, world.caller, expired)
+    await rest(world, expired)
     await end_share()
     with pytest.raises(ReconnectNeeded):
-        await resume(world.db, world.caller, expired)
+        await wake(world, expired)
     assert world.status(expired) == ("disconnected", "reconnect_needed")
 
     world.sql("update public.cgm_connections set status = 'expired'")
-    for deed in (pause, resume):
+    for deed in (rest, wake):
         with pytest.raises(ReconnectNeeded):
-            await deed(world.db, world.caller, expired)
+            await deed(world, expired)
     assert world.status(expired) == ("expired", "reconnect_needed")
 
 
 async def test_who_signs_in_to_share_anew_during_a_pause_can_resume_it(ways: TwoWays) -> None:
     world = ways.world
     connection_id = await ways.add_share(keep=False)
-    await pause(world.db, world.caller, connection_id)
+    await rest(world, connection_id)
     world.sql("update cgm_private.sync_state set reason = 'password_needed'")
     world.sql("update cgm_private.routes set next_sync_at = null, reason = 'password_needed'")
     with pytest.raises(ReconnectNeeded):
-        await resume(world.db, world.caller, connection_id)
+        await wake(world, connection_id)
 
     await ways.add_share()
-    await resume(world.db, world.caller, connection_id)
+    await wake(world, connection_id)
 
     result = await world.sync(connection_id, trigger="schedule")
     assert (result and result.outcome, world.status(connection_id)) == ("succeeded", ("connected", None))
@@ -147,7 +156,7 @@ async def test_who_signs_in_to_share_anew_during_a_pause_can_resume_it(ways: Two
 async def test_a_sync_that_is_asked_for_during_the_pause_is_refused_as_paused(ways: TwoWays, expired: str) -> None:
     world = ways.world
     which: dict[str, Any] = {"connection_id": expired, "person_id": None, "start": None, "end": None}
-    await pause(world.db, world.caller, expired)
+    await rest(world, expired)
 
     with pytest.raises(NothingToSync, match="paused"):
         await request_sync(world.db, world.caller, **which)

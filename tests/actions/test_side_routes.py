@@ -332,7 +332,7 @@ async def test_after_a_bug_no_way_of_the_connection_is_due_at_once(ways: TwoWays
 async def test_share_alone_can_rest_and_go_on(ways: TwoWays) -> None:
     world = ways.world
     connection_id = await ways.add_share()
-    await pause(world.db, world.caller, connection_id)
+    await pause(world.db, world.vendors, world.caller, connection_id)
     assert world.status(connection_id)[0] == "disconnected"
 
     await resume(world.db, world.caller, connection_id)

@@ -234,8 +234,8 @@ def test_an_id_is_looked_for_in_one_part_and_the_time_of_a_person_in_each(parted
 
 def test_the_next_part_is_made_before_its_time_comes_and_not_after(parted: Any) -> None:
     make = "create table cgm_parts.{} partition of public.glucose_readings for values from ('{}') to ('{}')"
-    # All that lies in the part for all else are ids that are no time: from 2039 on, by their first digits. A few of them
-    # may begin as those of a later year do.
+    # All that lies in the part for all else are ids that are no time: from 2039 on, by their first digits. A few may
+    # begin as those of a later year do.
     taken = {begin for (begin,) in rows(parted.admin_dsn, "select distinct left(id, 4) from public.glucose_readings")}
     free = next(n for n in range(0x01B0, 0x01FF) if f"{n:04x}" not in taken)
     rows(parted.admin_dsn, make.format("later", f"{free:04x}", f"{free + 1:04x}"))

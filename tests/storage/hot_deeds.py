@@ -14,6 +14,7 @@ from pgqueuer.core.qm import QueueManager
 from evercgm.actions import connect
 from evercgm.actions.confirm import confirm
 from evercgm.actions.disconnect import disconnect
+from evercgm.actions.keep_alive import keep_alive
 from evercgm.actions.pause import pause, resume
 from evercgm.actions.request_sync import request_sync
 from evercgm.core import audit as deeds
@@ -137,7 +138,11 @@ async def consents(scene: Scene) -> None:
 
 
 async def a_rest(scene: Scene) -> None:
-    await pause(scene.db, scene.caller, CONNECTION_ID)
+    await pause(scene.db, scene.vendors, scene.caller, CONNECTION_ID)
+    await scene.change(
+        "update cgm_private.sync_state set keep_alive_at = now() where connection_id = %s", CONNECTION_ID
+    )
+    await keep_alive(scene.db, scene.vendors, CONNECTION_ID)
     await resume(scene.db, scene.caller, CONNECTION_ID)
 
 

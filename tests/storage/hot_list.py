@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 # A name stands for the indexes that begin with it, where several do the same. Inserts find nothing, locks and settings
 # read nothing. What is looked up by cost, whose persons they are, is not named: an owner's are few.
 HOT: Mapping[str, Sequence[str]] = {
+    "at_rest.kept_alive": ("sync_state_pkey",),
+    "at_rest.lock_at_rest": ("cgm_connections_person_id", "sync_state_pkey"),
+    "at_rest.pause": ("cgm_connections_person_id", "sync_state_pkey"),
+    "at_rest.resume": ("cgm_connections_person_id", "sync_state_pkey"),
     "attempts.begin_now": (),
     "attempts.consume_pasted": ("oauth_attempts_state_hash_key",),
     "attempts.consume": ("oauth_attempts_state_hash_key",),
@@ -55,6 +59,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "connections.due": (
         "cgm_connections_pkey",
         "sync_runs_one_open_idx",
+        "sync_state_keep_alive_at_idx",
         "sync_state_next_sync_at_idx",
         "routes_next_sync_at_idx",
     ),
@@ -62,7 +67,6 @@ HOT: Mapping[str, Sequence[str]] = {
     "connections.forget_previous_token": ("sync_state_pkey",),
     "connections.insert_connection": (),
     "connections.load_for_sync": ("cgm_connections_pkey", "sync_state_pkey"),
-    "connections.lock_at_rest": ("cgm_connections_person_id", "sync_state_pkey"),
     "connections.lock_connection": ("cgm_connections_pkey",),
     "connections.note_failure": ("cgm_connections_pkey", "sync_state_pkey"),
     "connections.note_progress": ("cgm_connections_pkey", "sync_state_pkey"),
@@ -72,11 +76,9 @@ HOT: Mapping[str, Sequence[str]] = {
     "connections.own_connections": ("cgm_connections_pkey", "sync_state_pkey"),
     "connections.own_now": (),
     "connections.own_person": ("Person_pkey",),
-    "connections.pause": ("cgm_connections_person_id", "sync_state_pkey"),
     "connections.previous_refresh_token": ("sync_state_pkey",),
     "connections.put_off": ("sync_state_pkey",),
     "connections.replace_tokens": ("cgm_connections_pkey",),
-    "connections.resume": ("cgm_connections_person_id", "sync_state_pkey"),
     "connections.take_refresh_lease": ("sync_state_pkey",),
     "gaps.holes": ("glucose_readings_person_id_timestamp_idx", "reading_details_reading_id_idx"),
     "gaps.pauses": ("audit_events_person_id_at_idx", "sync_runs_connection_id_requested_at_idx"),

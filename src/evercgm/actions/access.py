@@ -62,6 +62,10 @@ class Access:
         await self._refresh_or_mark()
         return await self._use(use)
 
+    async def renew(self) -> None:
+        """New tokens, whether or not the present ones would do; at once stored. Raises what ``call`` does."""
+        await self._refresh_or_mark()
+
     def _sign_in_rests(self) -> bool:
         """Whether only another sign-in would help, and the last one was lately. Without a password none is possible."""
         tokens = self.loaded.tokens

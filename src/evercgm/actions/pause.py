@@ -5,7 +5,8 @@ from evercgm.core.caller import Caller
 from evercgm.core.connection import NEEDS_SIGN_IN
 from evercgm.core.errors import NotYours, ReconnectNeeded
 from evercgm.logs import get_logger
-from evercgm.storage import connections, routes, runs
+from evercgm.provider_kit.vendors import Vendors
+from evercgm.storage import at_rest, connections, routes, runs
 from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
@@ -14,8 +15,10 @@ log = get_logger(__name__)
 ENDED = NEEDS_SIGN_IN
 
 
-async def pause(db: Database, caller: Caller, connection_id: str) -> None:
+async def pause(db: Database, vendors: Vendors, caller: Caller, connection_id: str) -> None:
     """No sync starts until it is resumed. A running one ends in its own time and does not wake it; a queued one ends.
+
+    Tokens that their vendor would end without use are renewed meanwhile.
 
     Pausing twice is fine. Raises NotYours; ReconnectNeeded where only a reconnect can mend it and no other way goes on.
     """
@@ -28,7 +31,9 @@ async def pause(db: Database, caller: Caller, connection_id: str) -> None:
             if not await _goes_on(conn, connection_id):
                 raise ReconnectNeeded
             ended = row["reason"] if row["reason"] in ENDED else "reconnect_needed"
-        await connections.pause(conn, connection_id, row["person_id"], ended)
+        provider = vendors.providers.get(row["provider"])
+        unused = provider.keep_alive if provider and ended is None else None
+        await at_rest.pause(conn, connection_id, row["person_id"], ended, unused)
         waiting = await runs.open_run(conn, connection_id)
         if waiting is not None and waiting.state == "queued":
             await runs.finish(conn, waiting, "cancelled")
@@ -53,7 +58,7 @@ async def resume(db: Database, caller: Caller, connection_id: str) -> None:
             if row["status"] == "expired":
                 return
         waits = row["reason"] if ended and row["has_own_login"] else None
-        await connections.resume(conn, connection_id, row["person_id"], waits)
+        await at_rest.resume(conn, connection_id, row["person_id"], waits)
         await record(conn, audit.owner(caller), "resumed", row["person_id"], connection_id=connection_id)
     log.info("resumed", connection_id=connection_id)
 
@@ -69,7 +74,7 @@ async def _own(conn: Connection, connection_id: str) -> Row:
     if not owned:
         raise NotYours("connection", connection_id)
     await become_worker(conn)
-    row = await connections.lock_at_rest(conn, connection_id, owned[0]["person_id"])
+    row = await at_rest.lock_at_rest(conn, connection_id, owned[0]["person_id"])
     if row is None:
         raise NotYours("connection", connection_id)
     return row

@@ -11,6 +11,7 @@ import httpx2
 from evercgm.actions import endings, windows
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.actions.endings import RESTING, Result, RunTakenOverError
+from evercgm.actions.keep_alive import keep_alive
 from evercgm.actions.saving import save_batch
 from evercgm.actions.side_routes import SideRead, read_side_routes
 from evercgm.actions.watching import unwatched
@@ -32,6 +33,7 @@ from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
 from evercgm.logs import get_logger
+from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import Provider, Survey, VendorApp
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.vendors import Vendors
@@ -108,6 +110,8 @@ async def sync_connection(
         begun = await _begin(db, vendors, connection_id, trigger, job_id, window)
     except SealBroken:
         return await endings.seal_broken(db, connection_id, vendors.counts)
+    if isinstance(begun, Result):
+        await keep_alive(db, vendors, connection_id, clock or utc_now)
     if begun is None or isinstance(begun, Result):
         return begun
     loaded, run = begun

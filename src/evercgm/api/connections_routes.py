@@ -96,7 +96,7 @@ async def get_connection(connection_id: PathId, runtime: Wired, caller: Reading)
 @router.post("/connections/{connection_id}/pause")
 async def pause_connection(connection_id: PathId, runtime: Wired, caller: Changing) -> OneConnection:
     """Fetch nothing until it is resumed; the access is kept, sealed."""
-    await pause.pause(runtime.db, caller, connection_id)
+    await pause.pause(runtime.db, runtime.vendors, caller, connection_id)
     return await get_connection(connection_id, runtime, caller)
 
 

@@ -167,6 +167,7 @@ class Provider:
     calls: how often our app may call each region; None where no limit is known.
     news: how it tells what came since a moment; None where it cannot.
     shows_all: whether an answer holds all that there is of its window, so that what it lacks is noted as absent.
+    keep_alive: how often the refresh token must be used even while the connection rests; None: it waits.
     slot: where the vendor has a history and a live series, a value of history stands for live ones as near as this.
     by_device_clock: whether its times are the wall clock of a device that people set, and UTC is reckoned from it: what
     was stored before a change of that clock may come again at another instant, and is not stored there once more.
@@ -187,6 +188,7 @@ class Provider:
     terms: str | None = None
     hosts: Callable[[str], tuple[str, ...]] = only_itself
     consent_lasts: timedelta | None = None
+    keep_alive: timedelta | None = None
     cadence: timedelta = CADENCE
     cadences: Mapping[str, timedelta] = field(default_factory=dict)
     keeps: timedelta | None = None

@@ -55,6 +55,7 @@ class Loaded:
     quiet: int
     due: bool
     side_due: bool
+    keep_alive_due: bool
     has_side_routes: bool
     read_at: datetime = field(compare=False)
 
@@ -122,6 +123,7 @@ def _loaded(row: Row, vault: Vault) -> Loaded:
         quiet=row["quiet_count"],
         due=row["due"],
         side_due=row["side_due"],
+        keep_alive_due=row["keep_alive_due"],
         has_side_routes=row["has_side_routes"],
         read_at=row["read_at"],
     )
@@ -367,23 +369,6 @@ async def note_seal_broken(conn: Connection, connection_id: str, again_in: timed
     values = {"id": connection_id, "again_in": again_in, "message": message_for("seal_broken")}
     await lock(conn, connection_id)
     await conn.execute(QUERIES["note_seal_broken"], values)
-
-
-async def lock_at_rest(conn: Connection, connection_id: str, person_id: str) -> Row | None:
-    """As the worker: the locked row's person_id, status, reason, has_tokens, has_own_login; None: it is gone."""
-    values = {"id": connection_id, "person_id": person_id}
-    return await (await conn.execute(QUERIES["lock_at_rest"], values)).fetchone()
-
-
-async def pause(conn: Connection, connection_id: str, person_id: str, ended: str | None = None) -> None:
-    """At rest until it is resumed; the tokens stay sealed. ``ended``: the reason of an expired one, which is kept."""
-    await conn.execute(QUERIES["pause"], {"id": connection_id, "person_id": person_id, "ended": ended})
-
-
-async def resume(conn: Connection, connection_id: str, person_id: str, ended: str | None = None) -> None:
-    """Out of its rest, and due now; or, for the reason ``ended``, expired beside other ways in that go on."""
-    values = {"id": connection_id, "person_id": person_id, "ended": message_for(ended)}
-    await conn.execute(QUERIES["resume"], values)
 
 
 async def renew_page(conn: Connection, after: str, most: int) -> list[Row]:

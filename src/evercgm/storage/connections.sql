@@ -73,7 +73,8 @@ set history_start = case when not %(anew)s then sync_state.history_start end,
     adopted_at = null,
     failures_since = null,
     failure_count = 0,
-    reason = null
+    reason = null,
+    keep_alive_at = null
 
 -- name: forget_cursor
 -- The cursor of the host app, of another account or of another region means nothing here.
@@ -94,6 +95,7 @@ select c.id, c.person_id, c.provider::text as provider, c.access_token, c.refres
          select from cgm_private.provider_pauses p
          where p.provider = c.provider::text and p.region = s.region and p.until > now() and not p.over
        ) as due,
+       coalesce(s.keep_alive_at <= now(), false) as keep_alive_due,
        exists (select from cgm_private.routes r where r.connection_id = c.id) as has_side_routes,
        exists (select from cgm_private.routes r where r.connection_id = c.id and r.next_sync_at <= now()) as side_due,
        clock_timestamp() as read_at
@@ -334,6 +336,15 @@ from (
     order by r.next_sync_at
     limit %(most)s
   )
+  union all
+  -- At rest, and its refresh token ends without use.
+  (
+    select s.connection_id, s.keep_alive_at
+    from cgm_private.sync_state s
+    where s.keep_alive_at <= now()
+    order by s.keep_alive_at
+    limit %(most)s
+  )
 ) d
 group by d.connection_id
 order by min(d.due_at)
@@ -375,60 +386,6 @@ update public.cgm_connections c
 set status = 'error', error_message = %(message)s
 from state
 where c.id = state.connection_id
-
--- name: lock_at_rest
--- What pausing and resuming must know; the tokens themselves stay where they are. has_own_login: it is synced by its own
--- tokens, present or missing, and not by other ways in alone.
-select c.person_id, c.status::text as status, s.reason,
-       c.access_token <> '' or c.refresh_token <> '' as has_tokens,
-       c.access_token <> '' or c.refresh_token <> '' or c.token_expires_at < timestamp '9999-01-01' as has_own_login
-from public.cgm_connections c
-join cgm_private.sync_state s on s.connection_id = c.id
-where c.id = %(id)s and c.person_id = %(person_id)s
-for update of c
-
--- name: pause
--- What rests has no next time, so that nobody comes upon it who looks for what is due; but a refused sign-in keeps its
--- waiting time for when it is resumed. "ended": why an expired one had expired, which tells it apart when it is resumed.
-with state as (
-  update cgm_private.sync_state
-  set next_sync_at = case when reason = 'sign_in_refused' then next_sync_at end,
-      reason = coalesce(%(ended)s::text, reason)
-  where connection_id = %(id)s
-    and exists (
-      select from public.cgm_connections c where c.id = %(id)s and c.status <> 'disconnected'
-    )
-  returning connection_id
-)
-update public.cgm_connections c
-set status = 'disconnected', error_message = null
-from state
-where c.id = state.connection_id and c.person_id = %(person_id)s and c.status <> 'disconnected'
-
--- name: resume
--- Due now. Trouble from before the pause is still trouble until a sync succeeds, and a refused sign-in keeps its
--- waiting time: pausing and resuming must not climb the ladder that ends in a reconnect. "ended", the words for it: its
--- own way waits for a sign-in as before, and only the others go on, each at its own time.
-with state as (
-  update cgm_private.sync_state
-  set next_sync_at = case
-        when %(ended)s::text is null and reason = 'sign_in_refused' then coalesce(next_sync_at, now())
-        when %(ended)s::text is null then now()
-      end
-  where connection_id = %(id)s
-  returning connection_id, reason
-)
-update public.cgm_connections c
-set status = (
-      case
-        when %(ended)s::text is not null then 'expired'
-        when coalesce(state.reason, 'rate_limited') in ('rate_limited', 'vendor_unavailable') then 'connected'
-        else 'error'
-      end
-    )::"CGMConnectionStatus",
-    error_message = coalesce(%(ended)s::text, c.error_message)
-from state
-where c.id = state.connection_id and c.person_id = %(person_id)s and c.status = 'disconnected'
 
 -- name: renew_page
 -- After a leak, one page by id: an access token that counts as ended is renewed before the next call, which is due now.
