@@ -67,8 +67,13 @@ def iso(milliseconds: float) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def connection(told: str = "current", status: str = "connected", minutes_ago: float = 0) -> dict[str, Any]:
-    return {"status": status, "freshness": told, "newest_reading_at": iso(NOON - minutes_ago * MINUTE)}
+def connection(
+    told: str = "current", status: str = "connected", minutes_ago: float = 0, of_share: str | None = "not there"
+) -> dict[str, Any]:
+    routes = [] if of_share == "not there" else [{"route": "dexcom_share", "reason": of_share}]
+    return {
+        "status": status, "freshness": told, "newest_reading_at": iso(NOON - minutes_ago * MINUTE), "routes": routes
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,8 @@ def connection(told: str = "current", status: str = "connected", minutes_ago: fl
         (5, {**connection("none"), "newest_reading_at": None}, 60, "current"),
         (5, connection(status="error"), 60, "current"),
         (5, connection(status="expired"), 60, "delayed"),
+        (5, connection(status="expired", of_share=None), 60, "current"),
+        (5, connection(status="expired", of_share="password_needed"), 60, "delayed"),
         (5, connection(status="disconnected"), 60, "delayed"),
         (5, None, 0, "delayed"),
         (81, None, 0, "stale"),
@@ -254,4 +261,13 @@ def test_a_pause_is_offered_where_something_would_go_on(
 ) -> None:
     given = {"status": status, "reason": reason, "routes": [{"route": "dexcom_share", "reason": r} for r in of_share]}
 
-    assert call(page, "connections", "canRest", given) is expected
+    assert call(page, "ways", "canRest", given) is expected
+    assert call(page, "ways", "canSync", given) is (expected and status != "disconnected")
+
+
+def test_words_beside_an_older_value_ask_for_a_sign_in_only_where_nothing_else_brings_newer_ones(page: Page) -> None:
+    expired = {"region": "us", "reason": "reconnect_needed"} | connection(status="expired")
+    beside_share = expired | {"routes": [{"route": "dexcom_share", "reason": None}]}
+
+    assert "needs a new sign-in" in call(page, "words", "notNow", "delayed", False, expired, "Dexcom", 60)
+    assert "with a delay of" in call(page, "words", "notNow", "delayed", False, beside_share, "Dexcom", 60)

@@ -7,13 +7,10 @@ import { isBusy, keepFocus, setBusy } from './focus.js';
 import { goToVendor, makeConnectCards } from './connect.js';
 import { fillRoutes } from './routes.js';
 import { makeSignIn } from './sign_in.js';
+import { canRest, canSync, needsSignIn } from './ways.js';
 import * as words from './words.js';
 
 const RUNS_SHOWN = 8;
-const NEEDS_SIGN_IN = [
-  'not_adopted', 'reconnect_needed', 'no_tokens', 'wrong_password', 'password_needed', 'accept_terms', 'verify_email',
-  'two_factor', 'vendor_step', 'nobody_followed', 'unfollowed',
-];
 
 /**
  * Makes the list of cards. `host` gives `providers()` (the last answer), `refresh()` (now), `notice(kind,
@@ -109,7 +106,7 @@ function makeCard(first, host, dialog) {
     const way = wayOf(host.providers(), connection);
     part(element, 'reconnect').hidden = !(renewable && way?.regions.length);
     // Where only files come there is nothing to fetch, nor to pause.
-    part(element, 'sync').hidden = mendable || byFile || connection.status === 'disconnected';
+    part(element, 'sync').hidden = byFile || !canSync(connection);
     fillRest(rest, restWords, connection);
     rest.hidden ||= byFile;
     fillRoutes(part(element, 'routes'), connection, now, host);
@@ -145,17 +142,6 @@ function makeCard(first, host, dialog) {
   }
 
   return { element, fill: (...facts) => keepFocus(title, () => fill(...facts)) };
-}
-
-/** Whether only a new consent mends it, also where the vendor's no came during a pause. */
-function needsSignIn(connection) {
-  return connection.status === 'expired' || NEEDS_SIGN_IN.includes(connection.reason);
-}
-
-/** Whether it can be paused, or resumed: also where the access has ended while another way in goes on. */
-export function canRest(connection) {
-  const goesOn = connection.routes.some((route) => !NEEDS_SIGN_IN.includes(route.reason));
-  return !needsSignIn(connection) || (connection.status === 'expired' && goesOn);
 }
 
 /** One button for both, so that focus stays where it is. */

@@ -1,5 +1,7 @@
 // Readings as a line to draw: sorted, with its gaps, and summed up. Plain functions, no document.
 
+import { bringsReadings } from './ways.js';
+
 export const TARGET = { low: 70, high: 180 };
 const MINUTE_MS = 60_000;
 /** How far a value's time may lie ahead of the service's clock: a sensor's clock is never quite ours. */
@@ -7,7 +9,6 @@ export const AHEAD_MS = 5 * MINUTE_MS;
 const CURRENT_MS = 15 * MINUTE_MS;
 // Beyond the usual delay, as the service counts it: one cadence, the upload, an hour.
 const STALE_MS = 80 * MINUTE_MS;
-const BRINGS_READINGS = new Set(['connected', 'error']);
 
 /**
  * Readings (any order) as parallel arrays for the chart. `times` are seconds, `values` null in a gap, `flags` 'low',
@@ -73,6 +74,6 @@ export function freshness(reading, connection, delayMinutes, now) {
   const age = now - measured;
   const told = connection && Date.parse(connection.newest_reading_at) >= measured ? connection.freshness : 'current';
   if (!(age >= -AHEAD_MS && age <= delayMinutes * MINUTE_MS + STALE_MS) || told === 'stale') return 'stale';
-  const alive = connection && BRINGS_READINGS.has(connection.status);
+  const alive = connection && bringsReadings(connection);
   return alive && told === 'current' && age <= CURRENT_MS ? 'current' : 'delayed';
 }

@@ -2,6 +2,7 @@
 
 import { AHEAD_MS } from './readings.js';
 import { number } from './units.js';
+import { bringsReadings } from './ways.js';
 
 const TRENDS = {
   doubleUp: 'rising very fast',
@@ -173,7 +174,7 @@ export function notNow(state, ahead, connection, name, delayMinutes) {
   if (!connection) return 'Its connection is gone. Nothing newer comes from there.';
   if (isByFile(connection)) return 'It came in a file. Import the next one for newer readings.';
   if (connection.status === 'disconnected') return `${name} is paused. Nothing newer is fetched.`;
-  if (connection.status === 'expired') return `${name} needs a new sign-in. Nothing newer comes until then.`;
+  if (!bringsReadings(connection)) return `${name} needs a new sign-in. Nothing newer comes until then.`;
   if (connection.status === 'error') return `${name} gives nothing newer at the moment. We keep trying.`;
   if (state === 'stale') return 'No newer reading has arrived. Check the sensor and its app.';
   const usual = delay(delayMinutes);
