@@ -19,6 +19,8 @@ import httpx2
 
 API = "/api/metabolic/cgm"
 READY_WITHIN_S = 90
+# How long anything may take on a machine that stands still for a while; what is quick ends at once all the same.
+PATIENCE_S = 120.0
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def finish_consent(browser: httpx2.Client, handover: str, username: str) -> http
     return browser.get(back.headers["location"])
 
 
-def until(check: Any, what: str, seconds: float = 30.0) -> Any:
+def until(check: Any, what: str, seconds: float = PATIENCE_S) -> Any:
     """The first true answer of ``check``; fails with ``what`` when there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

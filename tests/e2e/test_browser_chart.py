@@ -11,7 +11,7 @@ import pytest
 from demo_process import Demo, connect, passable_folder, start_demo, until
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 from series import stored
-from test_browser import CHROMIUM, pytestmark
+from test_browser import CHROMIUM, new_context, pytestmark
 from test_browser_states import serious, tab_to
 
 __all__ = ["pytestmark"]
@@ -33,7 +33,7 @@ def demo() -> Iterator[Demo]:
         started = start_demo(folder / "data", "--trace", str(_trace(folder)))
         person_id = str(started.line["persons"][0]["id"])
         connect(started, person_id)
-        until(lambda: len(stored(started, person_id)) >= DAYS * 288, "fourteen days are stored", 60)
+        until(lambda: len(stored(started, person_id)) >= DAYS * 288, "fourteen days are stored")
         yield started
         started.stop()
 
@@ -61,7 +61,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def session(demo: Demo, browser: Browser) -> Any:
     """The cookie of the demo's owner: its sign-in link works only once."""
-    context = browser.new_context()
+    context = new_context(browser)
     page = context.new_page()
     page.goto(str(demo.line["sign_in_url"]))
     page.click("form button")
@@ -78,7 +78,7 @@ def open_chart(demo: Demo, browser: Browser, session: Any) -> Iterator[Open]:
 
     def opened(range_id: str = "14d", **options: Any) -> Page:
         wanted = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "timezone_id": "Europe/Berlin"}
-        contexts.append(browser.new_context(storage_state=session, **{**wanted, **options}))
+        contexts.append(new_context(browser, storage_state=session, **{**wanted, **options}))
         page = contexts[-1].new_page()
         page.goto(f"{demo.url}/")
         choose(page, range_id)

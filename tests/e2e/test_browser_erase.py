@@ -46,7 +46,7 @@ def finger_pricks(demo: Demo, person_id: str, number: int = 2) -> None:
 def everything_is_in(visitor: Visitor, demo: Demo) -> None:
     """The first sync has ended, and the next one is far."""
     open_run = "select id from cgm_private.sync_runs where person_id = %s and state <> 'done'"
-    until(lambda: not sql(demo, open_run, visitor.person_id), "the first sync has ended", 60)
+    until(lambda: not sql(demo, open_run, visitor.person_id), "the first sync has ended")
     with psycopg.connect(demo.line["admin_database_url"], autocommit=True) as conn:
         conn.execute(
             "update cgm_private.sync_state set next_sync_at = now() + interval '1 hour' where person_id = %s",

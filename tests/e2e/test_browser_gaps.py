@@ -6,7 +6,7 @@ import pytest
 from demo_process import Demo
 from playwright.sync_api import Browser, Page, sync_playwright
 from series import sql
-from test_browser import CHROMIUM, Walker, new_owner, pytestmark
+from test_browser import CHROMIUM, Walker, new_context, new_owner, pytestmark
 from test_browser_states import connected, expire, look, serious
 
 __all__ = ["pytestmark"]
@@ -29,7 +29,7 @@ def missing(page: Page) -> list[str]:
 
 def test_each_stretch_without_readings_has_its_reason_in_words(demo: Demo, browser: Browser) -> None:
     _, person_id, link = new_owner(demo, "Kim")
-    walker = Walker(browser.new_context(viewport={"width": 1280, "height": 860}), demo)
+    walker = Walker(new_context(browser, viewport={"width": 1280, "height": 860}), demo)
     page = walker.page
     walker.sign_in(link)
     connected(walker)

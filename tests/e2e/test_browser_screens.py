@@ -9,7 +9,7 @@ import pytest
 from demo_process import Demo
 from playwright.sync_api import Browser, Page, sync_playwright
 from series import sql
-from test_browser import CHROMIUM, Walker, new_owner, pytestmark
+from test_browser import CHROMIUM, Walker, new_context, new_owner, pytestmark
 from test_browser_states import connected, expire, look, status_is
 
 __all__ = ["pytestmark"]
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_screen_has_its_picture(demo: Demo, browser: Browser, folder: Path, device: str, scheme: Scheme) -> None:
     width, height = WIDTHS[device]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context = new_context(browser, viewport={"width": width, "height": height}, color_scheme=scheme)
     owner, person_id, link = new_owner(demo, "Kim")
     walker = Walker(context, demo)
     page = walker.page

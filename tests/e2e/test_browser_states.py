@@ -16,7 +16,7 @@ import pytest
 from demo_process import Demo, until
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, sync_playwright
 from series import sql
-from test_browser import CHROMIUM, Walker, new_owner, pytestmark
+from test_browser import CHROMIUM, Walker, new_context, new_owner, pytestmark
 
 __all__ = ["pytestmark"]
 AXE_FILE = Path(__file__).parent / "vendor" / "axe-4.10.3.min.js"
@@ -54,7 +54,7 @@ def visiting(demo: Demo, browser: Browser) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
 
     def opened(label: str = "Kim", **options: Any) -> Visitor:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        contexts.append(new_context(browser, **{"viewport": {"width": 1280, "height": 900}, **options}))
         return Visitor(contexts[-1], demo, label)
 
     yield opened
@@ -394,7 +394,7 @@ def test_the_page_outlives_a_server_that_is_killed(demo: Demo, open_page: Open) 
     finally:
         demo.process.send_signal(signal.SIGCONT)
 
-    until(lambda: page.inner_text('[data-test="offline"]') == "", "the page found the server again", 90)
+    until(lambda: page.inner_text('[data-test="offline"]') == "", "the page found the server again")
     assert child_of(demo, "serve") != before
     expire(demo, walker.person_id)
     status_is(page, "Sign in again")
@@ -409,11 +409,11 @@ def test_a_first_look_that_fails_says_so_and_goes_on(open_page: Open) -> None:
     page.wait_for_selector('[data-test="offline"] >> text=/has trouble/')
     assert page.is_visible('[data-test="loading"]')
     page.unroute("**/connections?*")
-    page.wait_for_selector('[data-test="connect-dexcom"]', timeout=15_000)
+    page.wait_for_selector('[data-test="connect-dexcom"]')
 
 
 def test_the_first_load_is_small_and_asks_nobody_else(demo: Demo, browser: Browser) -> None:
-    context = browser.new_context()
+    context = new_context(browser)
     walker = Walker(context, demo)
     asked: list[Request] = []
     finished: list[Request] = []
