@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -12,17 +14,32 @@ from demo_process import environment
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever happens here, nothing of the process's group is left."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def make_demo(data_dir: Path) -> tuple[str, str]:
     """Run ``make demo PORT=0`` until it has printed its link, look at the link, stop it: (link, all it printed)."""
-    with subprocess.Popen(
-        ["make", "--silent", "demo", "PORT=0"],
-        cwd=REPOSITORY,
-        env=environment(data_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with (
+        subprocess.Popen(
+            ["make", "--silent", "demo", "PORT=0"],
+            cwd=REPOSITORY,
+            env=environment(data_dir),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            # Where this run itself was started in the background, Ctrl-C is ignored by whatever it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process,
+        ended(process),
+    ):
         assert process.stdout is not None
         printed = ""
         while "Stop with Ctrl-C" not in printed:
