@@ -63,7 +63,7 @@ begin
         reading_details_reading_id_fkey FOREIGN KEY (reading_id) REFERENCES public.glucose_readings(id) ON UPDATE
         CASCADE ON DELETE CASCADE; CREATE INDEX reading_details_reading_id_idx ON cgm_private.reading_details USING
         btree (reading_id); CREATE INDEX reading_details_transmitter_idx ON cgm_private.reading_details USING btree
-        (person_id, transmitter_ticks, transmitter_hash) WHERE (transmitter_ticks IS NOT NULL)'),
+        (hashtextextended(person_id, (0)::bigint), transmitter_ticks) WHERE (transmitter_ticks IS NOT NULL)'),
       ('cgm_private.rejected_records',
        'connection_id text not null; id bigint not null identity; measured_text text; person_id text not null; reason
         text not null; received_at timestamp with time zone not null default now(); record_key text not null; stream
@@ -278,7 +278,7 @@ create table if not exists cgm_private.reading_details (
 );
 create index if not exists reading_details_reading_id_idx on cgm_private.reading_details (reading_id);
 create index if not exists reading_details_transmitter_idx
-  on cgm_private.reading_details (person_id, transmitter_ticks, transmitter_hash) where transmitter_ticks is not null;
+  on cgm_private.reading_details (hashtextextended(person_id, 0), transmitter_ticks) where transmitter_ticks is not null;
 
 -- Records that could not be read.
 create table if not exists cgm_private.rejected_records (

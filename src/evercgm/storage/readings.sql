@@ -77,6 +77,8 @@ join moved m on m.stored_key = s.record_key
 -- way. Settled: what is stored says the same, so there is nothing to write. Where something is: first, makers: of this
 -- way's records of the reading this one has the first key, and the lesser records that it has as well; whether files, and
 -- clouds, tell of the same reading, too.
+-- By the transmitter's clock: through the hash of the person, which no other index has. Of somebody new the planner expects
+-- a single row, and would look for the tick in all of them by the key's index as gladly as by the right one.
 -- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
 -- fence, offset 0, has it found by its reading and not among all that the person has.)
 with incoming as materialized (
@@ -120,18 +122,18 @@ with incoming as materialized (
            (
              select d.reading_id
              from cgm_private.reading_details d
-             where d.person_id = %(person_id)s
-               and d.transmitter_hash = decode(i.transmitter, 'base64')
+             where hashtextextended(d.person_id, 0) = hashtextextended(%(person_id)s, 0)
                and d.transmitter_ticks = i.ticks
+               and case when d.person_id = %(person_id)s then d.transmitter_hash = decode(i.transmitter, 'base64') end
              limit 1
            ),
            (
              select d.reading_id
              from cgm_private.reading_details d
              join public.glucose_readings r on r.id = d.reading_id
-             where d.person_id = %(person_id)s
+             where hashtextextended(d.person_id, 0) = hashtextextended(%(person_id)s, 0)
                and d.transmitter_ticks = i.ticks
-               and d.stream <> %(stream)s
+               and case when d.person_id = %(person_id)s then d.stream <> %(stream)s end
                and (%(of_file)s or d.stream in (select f.stream from files f))
                and r."timestamp" between (i.measured_at at time zone 'UTC') - interval '1 day'
                                      and (i.measured_at at time zone 'UTC') + interval '1 day'
