@@ -34,6 +34,18 @@ async def test_a_bug_puts_its_connection_off_and_its_words_are_stored_nowhere(wo
     assert world.sql("select access_token, refresh_token from public.cgm_connections") == pair
 
 
+async def test_a_bug_while_a_token_is_kept_alive_puts_that_off_too(world: World, database: Any) -> None:
+    await world.connect()
+    world.sql("delete from cgm_private.sync_runs")
+    # A history that no version has written: the connection cannot even be loaded.
+    world.sql("update cgm_private.sync_state set history_start = 'infinity', next_sync_at = null, keep_alive_at = now()")
+
+    await work_until_it_fails(world, database.service_dsn)
+
+    asked = "select keep_alive_at > now() + interval '9 minutes', next_sync_at from cgm_private.sync_state"
+    assert world.sql(asked) == [(True, None)]
+
+
 async def test_a_bug_before_a_run_has_begun_ends_the_run_so_that_it_is_not_due_at_every_turn(
     world: World, database: Any
 ) -> None:

@@ -199,9 +199,9 @@ with ways as (
     and next_sync_at is not null
 )
 update cgm_private.sync_state
-set next_sync_at = greatest(next_sync_at, now() + interval '10 minutes')
+set next_sync_at = case when next_sync_at is not null then greatest(next_sync_at, now() + interval '10 minutes') end,
+    keep_alive_at = case when keep_alive_at is not null then greatest(keep_alive_at, now() + interval '10 minutes') end
 where connection_id = %(id)s
-  and next_sync_at is not null
 
 -- name: note_failure
 -- "was" is the reason before this failure. No row: a reconnect has happened since, nothing is written. One that was
