@@ -103,6 +103,19 @@ async def test_a_failure_changes_nothing_and_is_tried_again(
     assert world.sql(TOKENS) != before
 
 
+async def test_tokens_that_no_key_opens_are_left_alone_for_an_hour(world: World, at_rest: str) -> None:
+    is_time(world)
+    world.sql("update public.cgm_connections set refresh_token = access_token")
+
+    assert await turn(world, at_rest) == 1
+
+    assert world.status(at_rest) == ("disconnected", None)
+    assert await turn(world, at_rest) == 0
+    waits = left(world)
+    assert waits is not None
+    assert timedelta(minutes=55) < waits <= timedelta(hours=1)
+
+
 async def test_whose_access_has_ended_is_asked_for_no_more(world: World, at_rest: str) -> None:
     is_time(world)
     world.sql("update cgm_private.sync_state set reason = 'reconnect_needed'")

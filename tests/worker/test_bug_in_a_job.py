@@ -38,7 +38,9 @@ async def test_a_bug_while_a_token_is_kept_alive_puts_that_off_too(world: World,
     await world.connect()
     world.sql("delete from cgm_private.sync_runs")
     # A history that no version has written: the connection cannot even be loaded.
-    world.sql("update cgm_private.sync_state set history_start = 'infinity', next_sync_at = null, keep_alive_at = now()")
+    world.sql(
+        "update cgm_private.sync_state set history_start = 'infinity', next_sync_at = null, keep_alive_at = now()"
+    )
 
     await work_until_it_fails(world, database.service_dsn)
 

@@ -18,6 +18,7 @@ from evercgm.core.verdict import SLOW_RETRY, Trouble, Verdict, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider
 from evercgm.storage import connections, runs
+from evercgm.storage.at_rest import kept_alive
 from evercgm.storage.audit import record
 from evercgm.storage.connections import Loaded
 from evercgm.storage.database import Connection, Database
@@ -152,6 +153,7 @@ async def seal_broken(db: Database, connection_id: str, process: Counts) -> Resu
     log.error("seal_broken", connection_id=connection_id)
     async with db.as_worker() as conn:
         await connections.note_seal_broken(conn, connection_id, SLOW_RETRY)
+        await kept_alive(conn, connection_id, SLOW_RETRY)
         run = await runs.open_run(conn, connection_id)
         if run is not None:
             await runs.finish(conn, run, "failed", "seal_broken")

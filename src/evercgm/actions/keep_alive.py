@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from evercgm.actions.access import Access, ConnectionGoneError
 from evercgm.core.connection import NEEDS_SIGN_IN
-from evercgm.core.errors import CallsHeldBack, EvercgmError, GrantRefused, ReconnectNeeded, SealBroken
+from evercgm.core.errors import CallsHeldBack, EvercgmError, GrantRefused, ReconnectNeeded
 from evercgm.core.verdict import SLOW_RETRY
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
@@ -22,14 +22,9 @@ async def keep_alive(
     """Have the tokens of a paused connection renewed, if it is time; whether they were. Nothing is read.
 
     A failure changes nothing of the connection: it is tried again within the hour, after a refusal at the next time.
-    What lasts is judged, and told, when the person resumes.
+    What lasts is judged, and told, when the person resumes. Raises SealBroken.
     """
-    try:
-        loaded = await connections.load_for_sync(db, connection_id)
-    except SealBroken:
-        # The alarm rings for those that sync; this one has time.
-        await _again(db, connection_id, SLOW_RETRY)
-        return False
+    loaded = await connections.load_for_sync(db, connection_id)
     if loaded is None or loaded.status != "disconnected" or not loaded.keep_alive_due:
         return False
     provider = vendors.providers.get(loaded.provider)
