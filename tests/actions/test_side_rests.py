@@ -160,3 +160,19 @@ async def test_a_sync_that_is_asked_for_during_the_pause_is_refused_as_paused(wa
 
     with pytest.raises(NothingToSync, match="paused"):
         await request_sync(world.db, world.caller, **which)
+
+
+async def test_share_beside_an_ended_consent_leaves_the_connections_own_way_without_a_time(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await world.connect()
+    end_consent(ways)
+
+    await ways.add_share()
+
+    assert (world.status(connection_id), world.sql(NEXT)) == (("expired", "reconnect_needed"), [(None,)])
+    assert await enqueue_due(world.db) == 1
+    result = await world.sync(connection_id, trigger="schedule")
+    assert result is not None
+    assert result.outcome == "succeeded"
+    world.sql("delete from cgm_jobs.pgqueuer")
+    assert await enqueue_due(world.db) == 0

@@ -150,14 +150,17 @@ async def test_a_failed_sign_in_does_not_hold_up_the_refresh_of_the_official_way
     assert ways.routes() == [("dexcom_share", "vendor_unavailable", False)]
 
 
-async def test_a_sync_that_is_stopped_while_it_signs_in_leaves_the_next_one_free_to(ways: TwoWays) -> None:
+async def test_a_sync_that_is_stopped_while_it_signs_in_still_stores_the_session_for_the_next_one(
+    ways: TwoWays,
+) -> None:
     connection_id = await ways.add_share()
     end_session(ways)
+    before = sign_ins(ways)
     here = asyncio.Event()
 
     async def hang() -> None:
         here.set()
-        await asyncio.sleep(60)
+        await asyncio.sleep(0.5)
 
     at_first(ways, LOG_IN, hang)
     stopped = asyncio.create_task(job(ways, connection_id))
@@ -169,6 +172,7 @@ async def test_a_sync_that_is_stopped_while_it_signs_in_leaves_the_next_one_free
     assert ways.world.sql(LEASE) == [(False,)]
     result = await asyncio.wait_for(job(ways, connection_id), 20)
     assert (result and result.outcome, ways.world.status(connection_id)) == ("succeeded", ("connected", None))
+    assert sign_ins(ways) == before + 1
 
 
 async def test_while_a_dead_ones_lease_lasts_nobody_signs_in_and_then_one_does(ways: TwoWays) -> None:

@@ -264,7 +264,8 @@ async def another_way_in(scene: Scene) -> None:
         await routes.store(conn, scene.db.vault, account_id="account", tokens=tokens, **where)
         await connections.wake(conn, CONNECTION_ID)
         (side,) = await routes.of_connection(conn, scene.db.vault, CONNECTION_ID)
-        assert await routes.save_session(conn, scene.db.vault, side, tokens)
+    assert await routes.save_session(scene.db, side, tokens)
+    async with scene.db.as_worker() as conn:
         assert await routes.is_current(conn, side)
         await routes.note(conn, side, next_sync_at=datetime.now(UTC) + timedelta(minutes=5))
         assert await routes.living(conn, [CONNECTION_ID]) == {CONNECTION_ID}

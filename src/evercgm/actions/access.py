@@ -104,7 +104,7 @@ class Access:
         seen = self.loaded.generation
         for _ in range(int(LONGEST_WAIT_S / WAIT_S)):
             if await connections.take_refresh_lease(self._db, self.loaded):
-                await _to_the_end(self._exchange())
+                await to_the_end(self._exchange())
                 return
             await self._reload()
             if self.loaded.generation != seen:
@@ -178,11 +178,11 @@ class Access:
         self.loaded = found
 
 
-async def _to_the_end(exchange: Coroutine[None, None, None]) -> None:
-    """Once the vendor has answered, the pair must be stored, even if this sync is cancelled meanwhile."""
+async def to_the_end(exchange: Coroutine[None, None, Answer]) -> Answer:
+    """Once the vendor has answered, what it gave must be stored, even if this sync is cancelled meanwhile."""
     task = asyncio.create_task(exchange)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise

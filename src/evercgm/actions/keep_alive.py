@@ -1,11 +1,13 @@
 """Use the refresh token of a connection at rest, where its vendor ends what nobody uses for some days."""
 
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from evercgm.actions.access import Access, ConnectionGoneError
+from evercgm.actions.alarm import REASON, call_operator
 from evercgm.core.connection import NEEDS_SIGN_IN
-from evercgm.core.errors import CallsHeldBack, EvercgmError, GrantRefused, ReconnectNeeded
+from evercgm.core.errors import CallsHeldBack, EvercgmError, GrantRefused, OperatorMustAct, ReconnectNeeded
 from evercgm.core.verdict import SLOW_RETRY
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
@@ -40,6 +42,9 @@ async def keep_alive(
     except EvercgmError as failure:
         lasts = isinstance(failure, GrantRefused | ReconnectNeeded)
         await _again(db, connection_id, usual if lasts else SLOW_RETRY)
+        if isinstance(failure, OperatorMustAct):
+            async with db.as_worker() as conn:
+                await call_operator(conn, loaded, REASON, failure)
         if not isinstance(failure, CallsHeldBack):
             log.warning("keep_alive_failed", connection_id=connection_id, error=type(failure).__name__)
         return False
@@ -48,5 +53,6 @@ async def keep_alive(
 
 
 async def _again(db: Database, connection_id: str, wait: timedelta | None) -> None:
+    """A little earlier than ``wait``, each at another time: what came together after an outage spreads again."""
     async with db.as_worker() as conn:
-        await at_rest.kept_alive(conn, connection_id, wait)
+        await at_rest.kept_alive(conn, connection_id, wait * random.uniform(0.8, 1) if wait else None)  # noqa: S311

@@ -74,6 +74,8 @@ async def _own(conn: Connection, connection_id: str) -> Row:
     if not owned:
         raise NotYours("connection", connection_id)
     await become_worker(conn)
+    # A statement of its own: what is read beside the row is then as it stands once the lock is had.
+    await connections.lock(conn, connection_id)
     row = await at_rest.lock_at_rest(conn, connection_id, owned[0]["person_id"])
     if row is None:
         raise NotYours("connection", connection_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from evercgm.actions.access import LONGEST_WAIT_S, WAIT_S
+from evercgm.actions.access import LONGEST_WAIT_S, WAIT_S, to_the_end
 from evercgm.core.errors import EvercgmError, ReconnectNeeded, SealBroken, SignInLocked, VendorTryLater
 from evercgm.logs import get_logger
 from evercgm.provider_kit.vendors import Vendors
@@ -61,7 +61,7 @@ class SideSignIn:
                 await self.let_go()
                 return found
             if held:
-                return await self._sign_in(found)
+                return await to_the_end(self._sign_in(found))
             await asyncio.sleep(WAIT_S)
         raise VendorTryLater("another process holds the sign-in of this connection")
 
@@ -96,8 +96,7 @@ class SideSignIn:
         app = self._vendors.app(side.route, side.region)
         http = self._vendors.client(side.route, side.region)
         tokens = await self._vendors.providers[side.route].refresh(http, app, side.tokens.refresh)
-        async with self._db.as_worker() as conn:
-            await routes.save_session(conn, self._db.vault, side, tokens)
+        await routes.save_session(self._db, side, tokens)
         await self.let_go()
         log.info("route_session_renewed", connection_id=side.connection_id, route=side.route)
         return replace(side, tokens=tokens)

@@ -1,26 +1,22 @@
 """Connections and their tokens: opened for one sync, refreshed by lease, saved by compare-and-set."""
 
-import asyncio
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-
-import psycopg
 
 from evercgm.core.connection import Status, message_for
 from evercgm.core.errors import SealBroken
 from evercgm.core.ladder import Scans
 from evercgm.core.tokens import Secret, Tokens, needs_no_login
 from evercgm.core.verdict import Verdict
-from evercgm.storage.database import Connection, Database, Row, load_queries
+from evercgm.storage.database import Connection, Database, Row, load_queries, surely
 from evercgm.storage.progress import read_cursor, read_scans, write_cursor, write_scans
 from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("connections.sql")
 # Longer than the longest vendor call (provider_kit/send.py, 300 s): two refreshers never overlap.
 REFRESH_LEASE_S = 390
-SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +207,7 @@ async def save_refreshed(db: Database, loaded: Loaded, tokens: Tokens, used: Sec
 
     The vendor has ended the old pair already, so a database that is away for a moment is tried again.
     """
-    for wait_s in SAVE_AGAIN_AFTER_S:
-        try:
-            return await _save_refreshed(db, loaded, tokens, used)
-        except psycopg.OperationalError:
-            await asyncio.sleep(wait_s)
-    return await _save_refreshed(db, loaded, tokens, used)
+    return await surely(lambda: _save_refreshed(db, loaded, tokens, used))
 
 
 async def _save_refreshed(db: Database, loaded: Loaded, tokens: Tokens, used: Secret) -> bool:

@@ -178,7 +178,10 @@ with state as (
       failure_count = 0,
       reason = null,
       previous_refresh_token = '',
-      adopted_at = null
+      adopted_at = null,
+      keep_alive_at = case
+        when (select c.status from public.cgm_connections c where c.id = %(id)s) = 'disconnected' then keep_alive_at
+      end
   where connection_id = %(id)s
     and generation = %(generation)s
   returning connection_id
@@ -232,10 +235,14 @@ where c.id = state.connection_id
 returning before.reason as was
 
 -- name: wake
--- A new way in: due now, and no longer waiting for a sign-in, unless its own tokens still wait for theirs.
+-- A new way in: due now, and no longer waiting for a sign-in, unless its own tokens still wait for theirs; then only the new
+-- way is due, by its own time.
 with state as (
   update cgm_private.sync_state s
-  set next_sync_at = coalesce(least(s.next_sync_at, now()), now())
+  set next_sync_at = case
+        when c.status = 'expired' and (c.access_token <> '' or c.refresh_token <> '') then s.next_sync_at
+        else coalesce(least(s.next_sync_at, now()), now())
+      end
   from public.cgm_connections c
   where s.connection_id = %(id)s
     and c.id = s.connection_id
@@ -341,7 +348,9 @@ from (
   (
     select s.connection_id, s.keep_alive_at
     from cgm_private.sync_state s
+    join public.cgm_connections c on c.id = s.connection_id
     where s.keep_alive_at <= now()
+      and c.status = 'disconnected'
     order by s.keep_alive_at
     limit %(most)s
   )

@@ -1,11 +1,12 @@
 """The pool, and the two ways to act on it: as a person under row-level security, or as the worker."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -16,6 +17,8 @@ from evercgm.storage.vault import Vault
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
+Answer = TypeVar("Answer")
+SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 # The single old claim would win over the JSON (database facts, 4): it is cleared in every transaction. The driver reads
 # times in one DateStyle only, whatever the server's is. A transaction that says nothing for a while is of a process
@@ -48,6 +51,16 @@ class Database:
         async with self._pool.connection() as conn, conn.transaction():
             await conn.execute(_BEGIN, {"claims": "", "role": "cgm_worker"})
             yield conn
+
+
+async def surely(save: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What ``save`` gives. Of what cannot be had twice: a database that is away is tried again for half a minute."""
+    for wait_s in SAVE_AGAIN_AFTER_S:
+        try:
+            return await save()
+        except psycopg.OperationalError:
+            await asyncio.sleep(wait_s)
+    return await save()
 
 
 async def become_worker(conn: Connection) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from evercgm.core.errors import SealBroken
 from evercgm.core.tokens import NO_SECRET, Tokens
-from evercgm.storage.database import Connection, Row, load_queries
+from evercgm.storage.database import Connection, Database, Row, load_queries, surely
 from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("routes.sql")
@@ -108,10 +108,18 @@ async def living(conn: Connection, connection_ids: list[str]) -> set[str]:
     return {row["connection_id"] for row in rows}
 
 
-async def save_session(conn: Connection, vault: Vault, side: SideRoute, tokens: Tokens) -> bool:
-    """A renewed session; False where the person has signed in anew, or left, meanwhile."""
-    values = {**_sealed(vault, side.id, tokens), "connected_at": side.connected_at}
-    return await (await conn.execute(QUERIES["save_session"], values)).fetchone() is not None
+async def save_session(db: Database, side: SideRoute, tokens: Tokens) -> bool:
+    """Commit a renewed session; False where the person has signed in anew, or left, meanwhile.
+
+    It cost a sign-in, so a database that is away for a moment is tried again.
+    """
+    return await surely(lambda: _save_session(db, side, tokens))
+
+
+async def _save_session(db: Database, side: SideRoute, tokens: Tokens) -> bool:
+    values = {**_sealed(db.vault, side.id, tokens), "connected_at": side.connected_at}
+    async with db.as_worker() as conn:
+        return await (await conn.execute(QUERIES["save_session"], values)).fetchone() is not None
 
 
 async def is_current(conn: Connection, side: SideRoute) -> bool:

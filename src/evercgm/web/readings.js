@@ -34,7 +34,7 @@ export function asLine(readings, gaps) {
   return line;
 }
 
-const isApart = (before, after, gaps) => gaps.some((gap) => gap.from >= before && gap.to <= after);
+const isApart = (before, after, gaps) => gaps.some((gap) => gap.from < after && gap.to > before);
 
 function add(line, time, value, flag) {
   line.times.push(time);
