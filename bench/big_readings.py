@@ -46,7 +46,7 @@ select format('drop index %s', x.indexrelid::regclass), pg_get_indexdef(x.indexr
 async def run(server: Embedded) -> list[Bar]:
     """Two databases, a service for each; only one is asked at a time."""
     if not is_big():
-        return [not_run(NAME, f"<= {REACH} x its p99", "25 GB of disk, 40 minutes")]
+        return [not_run(NAME, f"<= {REACH} x its p99", "25 GB of disk, 25 minutes")]
     names = {which: f"bench_big_{which}_{secrets.token_hex(4)}" for which in SIZES}
     try:
         for which, name in names.items():

@@ -24,7 +24,7 @@ FRESH = Loaded(
     tokens=Tokens(Secret(""), Secret(""), START, 7200), status="connected", high_water=None, device_id=None,
     generation=0, history_start=None, history_done=False, scans={}, next_sync_at=None, failure_count=0, reason=None,
     adopted=False, previous_kept=False, refreshing=False, connected_at=START, quiet=0,
-    due=True, side_due=False, has_side_routes=False, read_at=START,
+    due=True, side_due=False, keep_alive_due=False, has_side_routes=False, read_at=START,
 )  # fmt: skip
 _MEASURED = attrgetter("measured")
 UNASKED = Run("r", "c", "schedule", "running", None, None, job_id=None, starts=1, fresh=True)
