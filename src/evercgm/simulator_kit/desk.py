@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from evercgm.simulator_kit.clock import VirtualClock
-from evercgm.simulator_kit.faults import Fault, FaultError, Switchboard
+from evercgm.simulator_kit.faults import Fault, FaultError, FaultKind, Switchboard
 from evercgm.simulator_kit.spans import Span, settle
 
 FARTHEST_SHIFT = timedelta(days=3660)
@@ -111,8 +111,22 @@ class AtDesk:
         path: str | None = None,
         username: str | None = None,
     ) -> Fault:
-        """As `Desk.set_fault`."""
-        return self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
+        """As `Desk.set_fault`; what acts once has acted then, and is off."""
+        ready = self.readied(self.faults.kind(name), value)
+        fault = self.desk.set_fault(name, ready, count=count, probability=probability, path=path, username=username)
+        hits = None if fault.value is False else self.act_once(fault)
+        if hits is not None:
+            fault.hits = hits
+            self.faults.active.remove(fault)
+        return fault
+
+    def readied(self, kind: FaultKind[Any], value: object) -> object:  # noqa: ARG002 - for a cloud's own
+        """The value as the desk is to have it; raises FaultError where only this cloud can tell that it is wrong."""
+        return value
+
+    def act_once(self, fault: Fault) -> int | None:  # noqa: ARG002 - for a cloud's own
+        """Do what a fault does only when it is turned on: to how many; None where it goes on to act."""
+        return None
 
     def clear_faults(self, name: str | None = None) -> None:
         """Turn off one fault or all; raises FaultError. What acted once stays done."""

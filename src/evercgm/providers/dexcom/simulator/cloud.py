@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -24,7 +24,7 @@ from evercgm.providers.dexcom.simulator.faults import (
 from evercgm.providers.dexcom.simulator.state import HOME_REGION, State
 from evercgm.providers.dexcom.simulator.uploads import Uploads
 from evercgm.simulator_kit.desk import AtDesk, Desk
-from evercgm.simulator_kit.faults import Fault, FaultError
+from evercgm.simulator_kit.faults import Fault, FaultError, FaultKind
 from evercgm.simulator_kit.spans import settled
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
@@ -72,26 +72,16 @@ class Cloud(AtDesk):
     desk: Desk
     recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
 
-    def set_fault(
-        self,
-        name: str,
-        value: object,
-        *,
-        count: int | None = None,
-        probability: float = 1.0,
-        path: str | None = None,
-        username: str | None = None,
-    ) -> Fault:
-        """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
-        kind = self.faults.kind(name)
+    def readied(self, kind: FaultKind[Any], value: object) -> object:
         if kind is SECOND_ACCOUNT and isinstance(value, str) and value not in self.accounts:
-            raise FaultError(f"fault {name}: {value!r}; right is {', '.join(self.accounts)}")
-        fault = self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
-        if kind in ACTS_ONCE and fault.value is not False:
-            ends = ("access", "refresh") if fault.value == "at_once" else ("refresh",)
-            fault.hits = self.state.end_tokens(username, ends)
-            self.faults.active.remove(fault)
-        return fault
+            raise FaultError(f"fault {kind.name}: {value!r}; right is {', '.join(self.accounts)}")
+        return value
+
+    def act_once(self, fault: Fault) -> int | None:
+        if fault.kind not in ACTS_ONCE:
+            return None
+        ends = ("access", "refresh") if fault.value == "at_once" else ("refresh",)
+        return self.state.end_tokens(fault.username, ends)
 
     def uploads(self, username: str) -> Uploads:
         """What of this account's data is in the cloud now."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 
@@ -14,7 +15,7 @@ from evercgm.providers.libre.simulator.people import SHARDS, Account, Patient
 from evercgm.providers.libre.simulator.records import Style
 from evercgm.providers.libre.simulator.state import State
 from evercgm.simulator_kit.desk import AtDesk, Desk
-from evercgm.simulator_kit.faults import Fault, FaultError
+from evercgm.simulator_kit.faults import Fault, FaultError, FaultKind
 from evercgm.simulator_kit.spans import settled
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
@@ -29,25 +30,13 @@ class Cloud(AtDesk):
     desk: Desk
     recent_calls: dict[str, deque[datetime]] = field(default_factory=dict)
 
-    def set_fault(
-        self,
-        name: str,
-        value: object,
-        *,
-        count: int | None = None,
-        probability: float = 1.0,
-        path: str | None = None,
-        username: str | None = None,
-    ) -> Fault:
-        """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
-        kind = self.faults.kind(name)
+    def readied(self, kind: FaultKind[Any], value: object) -> object:
         if kind is faults.MOVED and isinstance(value, str) and value not in SHARDS:
-            raise FaultError(f"fault {name}: {value!r}; right is {', '.join(SHARDS)}")
-        fault = self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
-        if kind is faults.TOKENS_ENDED and fault.value is not False:
-            fault.hits = self.state.end_tokens(username)
-            self.faults.active.remove(fault)
-        return fault
+            raise FaultError(f"fault {kind.name}: {value!r}; right is {', '.join(SHARDS)}")
+        return value
+
+    def act_once(self, fault: Fault) -> int | None:
+        return self.state.end_tokens(fault.username) if fault.kind is faults.TOKENS_ENDED else None
 
     def home(self, account: Account) -> str:
         """The regional host that an account lives on now."""

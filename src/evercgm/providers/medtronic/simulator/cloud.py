@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 
 from evercgm.providers.medtronic.simulator.faults import ACTS_ONCE, LOGIN_ELSEWHERE, SEEN_FROM_NOW
 from evercgm.providers.medtronic.simulator.state import State
 from evercgm.simulator_kit.desk import AtDesk, Desk
-from evercgm.simulator_kit.faults import Fault
+from evercgm.simulator_kit.faults import Fault, FaultKind
 from evercgm.simulator_kit.trace import Trace, builtin_path, load_trace
 
 # Life of an access token, measured 2026.
@@ -70,26 +71,16 @@ class Cloud(AtDesk):
     prefix: str
     desk: Desk
 
-    def set_fault(
-        self,
-        name: str,
-        value: object,
-        *,
-        count: int | None = None,
-        probability: float = 1.0,
-        path: str | None = None,
-        username: str | None = None,
-    ) -> Fault:
-        """Turn a fault on from now; raises FaultError. The value as in JSON; None or False turns it off."""
-        kind = self.faults.kind(name)
+    def readied(self, kind: FaultKind[Any], value: object) -> object:
         if kind in SEEN_FROM_NOW and isinstance(value, dict):
-            value = value | {"set_at": self.clock().timestamp()}
-        fault = self.desk.set_fault(name, value, count=count, probability=probability, path=path, username=username)
-        if kind in ACTS_ONCE and fault.value is not False:
-            ends = ("access", "refresh") if kind is LOGIN_ELSEWHERE else (str(fault.value),)
-            fault.hits = self.state.end_tokens(username, ends)
-            self.faults.active.remove(fault)
-        return fault
+            return value | {"set_at": self.clock().timestamp()}
+        return value
+
+    def act_once(self, fault: Fault) -> int | None:
+        if fault.kind not in ACTS_ONCE:
+            return None
+        ends = ("access", "refresh") if fault.kind is LOGIN_ELSEWHERE else (str(fault.value),)
+        return self.state.end_tokens(fault.username, ends)
 
 
 def load_traces(patients: Sequence[Patient], override: Path | None, anchor: datetime) -> dict[str, Trace]:
