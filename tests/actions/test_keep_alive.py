@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 from sync_world import World, refusal
 
 from evercgm.actions.pause import pause, resume
@@ -154,3 +155,28 @@ async def test_a_vendor_whose_tokens_wait_is_left_alone(world: World) -> None:
 
 def test_carelink_is_asked_daily() -> None:
     assert PROVIDERS["medtronic"].keep_alive == A_DAY
+
+
+async def test_an_operators_mistake_calls_the_operator(world: World, at_rest: str) -> None:
+    is_time(world)
+    world.weather.answers["token"] = (401, b'{"error": "invalid_client"}')
+
+    with capture_logs() as logs:
+        await turn(world, at_rest)
+
+    assert [line["reason"] for line in logs if line["event"] == "operator_alarm"] == ["operator_must_act"]
+
+
+async def test_an_ended_consent_is_not_asked_for_while_it_rests_beside_share(daily: World) -> None:
+    connection_id = await daily.connect()
+    daily.sql("update public.cgm_connections set status = 'expired'")
+    daily.sql("update cgm_private.sync_state set reason = 'reconnect_needed', next_sync_at = null")
+    daily.sql(
+        "insert into cgm_private.routes (id, connection_id, person_id, route, region, session_expires_at)"
+        " select 'r', id, person_id, 'dexcom_share', 'us', now() from public.cgm_connections"
+    )
+
+    await pause(daily.db, daily.vendors, daily.caller, connection_id)
+
+    assert daily.status(connection_id)[0] == "disconnected"
+    assert left(daily) is None

@@ -1,9 +1,11 @@
 """Whose consent has ended may still let Share rest: a pause holds both ways, and a resume wakes what there was."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sync_world import World
 from two_ways import TwoWays, open_two_ways
@@ -176,3 +178,23 @@ async def test_share_beside_an_ended_consent_leaves_the_connections_own_way_with
     assert result.outcome == "succeeded"
     world.sql("delete from cgm_jobs.pgqueuer")
     assert await enqueue_due(world.db) == 0
+
+
+async def test_a_refusal_that_comes_while_somebody_resumes_is_seen(ways: TwoWays) -> None:
+    world = ways.world
+    connection_id = await world.connect()
+    await rest(world, connection_id)
+
+    with psycopg.connect(world.admin_dsn) as other:
+        # As a sync that was under way when it was paused, and ends now.
+        other.execute("select 1 from public.cgm_connections for update")
+        waking = asyncio.create_task(wake(world, connection_id))
+        for _ in range(400):
+            if world.sql("select 1 from pg_locks where not granted"):
+                break
+            await asyncio.sleep(0.05)
+        other.execute("update cgm_private.sync_state set reason = 'reconnect_needed'")
+
+    with pytest.raises(ReconnectNeeded):
+        await waking
+    assert world.status(connection_id) == ("disconnected", "reconnect_needed")

@@ -187,3 +187,20 @@ async def test_while_a_dead_ones_lease_lasts_nobody_signs_in_and_then_one_does(w
     result = await asyncio.wait_for(waiting, 20)
 
     assert (result and result.outcome, sign_ins(ways)) == ("succeeded", before + 1)
+
+
+async def test_a_session_is_stored_though_the_database_was_away_for_a_moment(ways: TwoWays) -> None:
+    connection_id = await ways.add_share()
+    end_session(ways)
+    before = sign_ins(ways)
+
+    async def gone() -> None:
+        ways.world.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+    at_first(ways, LOG_IN, gone)
+    result = await job(ways, connection_id)
+
+    assert (result and result.outcome, sign_ins(ways)) == ("succeeded", before + 1)

@@ -318,3 +318,25 @@ async def test_a_present_value_never_rewrites_what_the_vendors_history_says_of_t
 
     await save(db, reading(0, 104, "now"), owner=live)
     assert [value for _id, value in await stored(db)] == [110]
+
+
+async def test_two_persons_whose_hashes_are_the_same_are_told_apart(database: Any, db: Database) -> None:
+    # What a chance of one in 2^64 would do: all persons have one hash.
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("create schema same")
+        admin.execute("grant usage on schema same to public")
+        admin.execute("create function same.hashtextextended(text, bigint) returns bigint return 7")
+        admin.execute("create function same.hashtextextended(text, integer) returns bigint return 7")
+        name = psycopg.sql.Identifier(admin.info.dbname)
+        admin.execute(psycopg.sql.SQL("alter database {} set search_path = same, pg_catalog, public").format(name))
+    tick = {"transmitter_hash": b"t" * 32, "transmitter_ticks": 77}
+    of_two = Owner("p-2", None, OWNER.stream)
+
+    async with open_database(database.service_dsn, Vault(secrets.token_bytes(32)), largest=1) as alike:
+        first = await save(alike, reading(0, 100, "one", **tick))
+        second = await save(alike, reading(0, 140, "two", **tick), owner=of_two)
+        by_file = Owner("p-2", None, "dexcom/clarity_csv/mg_dL")
+        third = await save(alike, reading(9, 100, "three", transmitter_ticks=77), owner=by_file)
+
+    assert (first.inserted, second.inserted, third.inserted) == (1, 1, 1)
+    assert sorted(value for _, value in await stored(db)) == [100, 100, 140]

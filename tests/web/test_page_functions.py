@@ -271,3 +271,12 @@ def test_words_beside_an_older_value_ask_for_a_sign_in_only_where_nothing_else_b
 
     assert "needs a new sign-in" in call(page, "words", "notNow", "delayed", False, expired, "Dexcom", 60)
     assert "with a delay of" in call(page, "words", "notNow", "delayed", False, beside_share, "Dexcom", 60)
+
+
+def test_a_value_that_comes_into_a_hole_joins_neither_of_its_sides(page: Page) -> None:
+    gap = {"from": (NOON - 55 * MINUTE) / 1000, "to": (NOON - 5 * MINUTE) / 1000}
+    points = [reading(minutes_ago) for minutes_ago in (65, 60, 30, 5, 0)]
+
+    assert call(page, "readings", "asLine", points, [gap])["gaps"] == 2
+    assert call(page, "readings", "asLine", [*points[:2], *points[3:]], [gap])["gaps"] == 1
+    assert call(page, "readings", "asLine", points, [])["gaps"] == 0
