@@ -104,6 +104,11 @@ HOT: Mapping[str, Sequence[str]] = {
     "readiness.migration_recorded": (),
     "readings.correct_readings": ("glucose_readings_pkey",),
     "readings.forget_rejected": ("rejected_records_received_at_idx", "rejected_records_pkey"),
+    "readings.is_new": (
+        "glucose_readings_person_id_timestamp_idx",
+        "reading_details_pkey",
+        "reading_details_transmitter_idx",
+    ),
     "readings.keep_rejected": ("rejected_records_person_id_idx",),
     "readings.lock_person": (),
     "readings.match": (

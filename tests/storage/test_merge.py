@@ -86,6 +86,25 @@ async def test_a_vendors_later_time_moves_our_row_and_keeps_its_id(db: Database)
     assert rows == [{"timestamp": START.replace(tzinfo=None)}]
 
 
+@pytest.mark.parametrize(
+    ("keys", "ticks"),
+    [(("r-0", "r-0"), (None, None)), (("phone", "receiver"), (77, 77))],
+    ids=["by its key", "by its tick"],
+)
+async def test_a_reading_whose_time_is_put_right_by_days_is_one_reading(
+    db: Database, keys: tuple[str, str], ticks: tuple[int | None, int | None]
+) -> None:
+    there, then = (
+        Reading(key, at, 100, transmitter_hash=b"t" * 32, transmitter_ticks=tick)
+        for key, at, tick in zip(keys, (START, START - timedelta(days=3)), ticks, strict=True)
+    )
+
+    await save(db, there)
+    await save(db, then)
+
+    assert len(await stored(db)) == 1
+
+
 async def test_copies_of_phone_and_receiver_are_one_reading(db: Database) -> None:
     phone = reading(0, 100, "phone", transmitter_hash=b"t" * 32, transmitter_ticks=77)
     receiver = Reading("receiver", START + timedelta(seconds=45), 100, None, None, None, None, b"t" * 32, 77)

@@ -1,7 +1,7 @@
 """A person of whom the server's statistics know nothing yet: a long history costs what it is long, not its square."""
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,9 +43,10 @@ def history(first: int, count: int) -> Batch:
     )
 
 
+@pytest.mark.parametrize("overlap", [0, 1], ids=["apart", "with a seam"])
 @pytest.mark.parametrize("stream", [STREAM, "dexcom/clarity_csv/mg_dL"])
 async def test_each_part_of_a_history_looks_at_no_more_than_the_part_before(
-    database: Any, db: Database, stream: str
+    database: Any, db: Database, stream: str, overlap: int
 ) -> None:
     async with db.as_worker() as conn:
         await readings.save(conn, KNOWN, history(0, 3 * PART))
@@ -60,13 +61,15 @@ async def test_each_part_of_a_history_looks_at_no_more_than_the_part_before(
         owner = Owner(NEWCOMER.person_id, NEWCOMER.connection_id, stream)
         for part in range(PARTS):
             ear.heard.clear()
-            await readings.save(conn, owner, history(part * PART, PART))
+            await readings.save(conn, owner, history(part * (PART - overlap), PART))
             looked.append(_rows(ear))
+            # What lies apart from all that is stored is not matched at all.
+            assert ("readings.match" in by_name(ear.heard)) == (part > 0 and overlap > 0)
 
     assert max(looked) < 10 * PART, looked
 
 
 def _rows(ear: Ear) -> int:
-    """Rows and index entries that matching looked at."""
-    found: Sequence[Any] = by_name(ear.heard)["readings.match"]
-    return sum(one.rows() for one in found)
+    """Rows and index entries that were looked at to find what is stored already."""
+    heard = by_name(ear.heard)
+    return sum(one.rows() for name in ("readings.is_new", "readings.match") for one in heard.get(name, ()))

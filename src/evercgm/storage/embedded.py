@@ -225,9 +225,10 @@ def _initialise(server: _Server, notes: _Notes) -> None:
 
 
 def _initdb(server: _Server, target: Path, password: Path, locale: str) -> list[str | Path]:
+    # Compared byte by byte: the order of C.UTF-8, without asking the C library at each key of an index.
     return [
         *(server.binaries.folder / "initdb", "-D", target, "-U", SUPERUSER, f"--pwfile={password}"),
-        *("-A", "scram-sha-256", "-E", "UTF8", f"--locale={locale}", "--no-sync"),
+        *("-A", "scram-sha-256", "-E", "UTF8", f"--locale={locale}", "--lc-collate=C", "--no-sync"),
     ]
 
 

@@ -96,18 +96,21 @@ class _Matches:
     by_greater: set[int]
 
 
+_NO_MATCHES = _Matches({}, set(), set(), set(), set(), set())
+
+
 class _Sent(msgspec.Struct, omit_defaults=True, gc=False):
     """A record on its way to the database, as JSON: a list of them is one parameter, encoded at once."""
 
+    n: int
     record_key: str
     measured_at: datetime
     value: int
-    trend: str | None
-    trend_rate: float | None
-    flag: str | None
-    transmitter: bytes | None
-    ticks: int | None
-    n: int
+    trend: str | None = None
+    trend_rate: float | None = None
+    flag: str | None = None
+    transmitter: bytes | None = None
+    ticks: int | None = None
     id: str | None = None
     fresh: bool | None = None
     device_id: str | None = None
@@ -123,7 +126,8 @@ async def save(conn: Connection, owner: Owner, batch: Batch, window: Window | No
     readings = await _without_moved(conn, owner, _one_per_key(batch.readings))
     rejected, doubtful = await _keep_rejected(conn, owner, batch)
     sent = [_sent(n, reading) for n, reading in enumerate(readings)]
-    found = await _match(conn, owner, sent, _absences(batch, window))
+    is_new = await _is_new(conn, owner, readings, window)
+    found = _NO_MATCHES if is_new else await _match(conn, owner, sent, _absences(batch, window))
     if not readings:
         fetched = len(batch.readings) + len(batch.rejected)
         return Saved(fetched=fetched, rejected=rejected, doubtful=doubtful)
@@ -176,6 +180,7 @@ async def _without_moved(conn: Connection, owner: Owner, readings: list[Reading]
 
 def _sent(n: int, reading: Reading) -> _Sent:
     return _Sent(
+        n,
         reading.record_key,
         reading.measured_at,
         reading.glucose_mg_dl,
@@ -184,7 +189,6 @@ def _sent(n: int, reading: Reading) -> _Sent:
         reading.flag,
         reading.transmitter_hash,
         reading.transmitter_ticks,
-        n,
     )
 
 
@@ -203,6 +207,29 @@ def _absences(batch: Batch, window: Window | None) -> dict[str, Any]:
     return {"start": window.start + EDGE, "end": window.end - EDGE, "aside": aside}
 
 
+def _as_json(values: Sequence[Any]) -> str:
+    """One text: the driver looks through each value of an array for what to escape."""
+    return msgspec.json.encode(values).decode()
+
+
+async def _is_new(conn: Connection, owner: Owner, readings: list[Reading], window: Window | None) -> bool:
+    """Whether nothing is stored that a record could match, or that the window's answer could lack."""
+    reach = max(owner.slot, timedelta(seconds=WIDEST.seconds))
+    times = [window.start, window.end] if window else []
+    if readings:
+        times += [readings[0].measured_at - reach, readings[-1].measured_at + reach]
+    values = {
+        "person_id": owner.person_id,
+        "stream": owner.stream,
+        "keys": _as_json([reading.record_key for reading in readings]),
+        "ticks": _as_json([reading.transmitter_ticks for reading in readings if reading.transmitter_ticks is not None]),
+        "first": min(times, default=None),
+        "last": max(times, default=None),
+    }
+    row = await (await conn.execute(QUERIES["is_new"], values)).fetchone()
+    return bool(row and row["is_new"])
+
+
 async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: dict[str, Any]) -> _Matches:
     near = nearness_of(owner.stream)
     values = {
@@ -212,7 +239,7 @@ async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: di
         "of_file": owner.stream in FILE_STREAMS,
         "near_s": near.seconds,
         "near_mg_dl": near.mg_dl,
-        "records": msgspec.json.encode(sent).decode(),
+        "records": _as_json(sent),
         "lesser": list(owner.lesser),
         "greater": list(owner.greater),
         "slot": owner.slot,
@@ -284,7 +311,7 @@ async def _store(conn: Connection, owner: Owner, sent: list[_Sent]) -> int:
         "person_id": owner.person_id,
         "connection_id": owner.connection_id,
         "stream": owner.stream,
-        "records": msgspec.json.encode(sent).decode(),
+        "records": _as_json(sent),
     }
     row = await (await conn.execute(QUERIES["store"], values)).fetchone()
     return int(row["inserted"]) if row else 0

@@ -70,6 +70,28 @@ select s.record_key
 from strangers s
 join moved m on m.stored_key = s.record_key
 
+-- name: is_new
+-- Whether nothing is stored that any of these records could be: no reading near their times, no key, no tick. So begins
+-- a history, window by window, and what fills an outage of days; the match then has nothing to look for. (In this order:
+-- mostly something is near, and then nothing else is looked for.)
+select not exists (
+         select from public.glucose_readings r
+         where r.person_id = %(person_id)s
+           and r."timestamp" >= %(first)s::timestamptz at time zone 'UTC'
+           and r."timestamp" <= %(last)s::timestamptz at time zone 'UTC'
+       )
+       and not exists (
+         select from cgm_private.reading_details d
+         where d.person_id = %(person_id)s
+           and d.stream = %(stream)s
+           and d.record_key = any(array(select json_array_elements_text(%(keys)s::json)))
+       )
+       and not exists (
+         select from cgm_private.reading_details d
+         where hashtextextended(d.person_id, 0) = hashtextextended(%(person_id)s, 0)
+           and d.transmitter_ticks = any(array(select json_array_elements_text(%(ticks)s::json)::bigint))
+       ) as is_new
+
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
 -- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal value
