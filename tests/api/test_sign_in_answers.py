@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
@@ -199,7 +200,8 @@ async def test_neither_and_both_fields_are_refused(household: Household) -> None
 NO_SIGN_INS = (
     (f"{SSO}?code=c&state=never-given", "was begun here within ten minutes"),
     (f"{SSO}?code=c", REFUSALS["state"]),
-    ("https://carelink-login.minimed.eu/u/login", REFUSALS["not_a_redirect"]),
+    ("https://carelink-login.minimed.eu/u/login?state=hKFo2SBfixture", REFUSALS["not_a_redirect"]),
+    ("https://example.org/?code=c&state=never-given", REFUSALS["not_a_redirect"]),
     ("a word", REFUSALS["not_json"]),
     ("{", REFUSALS["not_json"]),
     ('{"access_token": "marked"}', REFUSALS["no_refresh_token"]),
@@ -234,6 +236,17 @@ async def test_an_address_is_good_once_for_the_owner_who_began_and_for_ten_minut
 
     assert [said(answer) for answer in answers] == [(422, "bad_input", ["redirect_url"])] * 3
     assert await household.connections(household.bob) == []
+
+
+async def test_another_address_than_the_one_it_ends_at_uses_no_sign_in_up(household: Household) -> None:
+    address = await household.address()
+    other = f"https://carelink-login.minimed.eu/u/login?{urlsplit(address).query}"
+
+    wrong = await household.paste(redirect_url=other)
+    right = await household.paste(redirect_url=address)
+
+    assert said(wrong) == (422, "bad_input", ["redirect_url"])
+    assert right.status_code == 201, right.text
 
 
 async def test_a_code_that_the_vendor_no_longer_takes_is_the_fault_of_the_paste(household: Household) -> None:

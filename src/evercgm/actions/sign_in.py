@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qs, urlsplit
 
 from evercgm.actions.connect import keep
 from evercgm.core import audit
@@ -20,7 +19,6 @@ from evercgm.storage.audit import record
 from evercgm.storage.database import Connection, Database, become_worker
 
 log = get_logger(__name__)
-LONGEST_STATE = 512
 NOTHING_WAITS = "belongs to no sign-in that was begun here within ten minutes; open the vendor's page once more"
 
 
@@ -87,7 +85,7 @@ async def finish_paste(
     ``by_password``, and BadInput(pasted), GrantRefused.
     """
     login = _paste_of(vendors.offered(route))
-    state = _state_of(pasted) if pasted else None
+    state = login.state_of(pasted) if pasted else None
     async with db.as_person(caller.claims) as conn:
         await _may_begin(conn, person_id, (route, region))
         if pasted is None:
@@ -162,16 +160,3 @@ def _paste_of(provider: Provider) -> Paste:
     if not isinstance(provider.login, Paste):
         raise BadInput("provider", "is not connected by what is pasted")
     return provider.login
-
-
-def _state_of(pasted: Secret) -> str | None:
-    """The state in a pasted address; None: it is no address, or names none."""
-    # As somebody copied it out of a tool: in quotes, in brackets.
-    text = pasted.reveal().strip().strip("\"'<>")
-    if text.startswith(("{", "[")):
-        return None
-    try:
-        found = parse_qs(urlsplit(text).query, max_num_fields=50).get("state", [])
-    except ValueError:
-        return None
-    return found[0] if len(found) == 1 and 0 < len(found[0]) <= LONGEST_STATE and "\x00" not in found[0] else None

@@ -138,11 +138,13 @@ class Paste:
     """Sign-in on the vendor's page in the person's own browser, from where something is pasted back.
 
     begin: the address of that page. finish: what was pasted into tokens; raises BadInput(pasted) for a text of another
-    form, GrantRefused, and what ``Password.sign_in`` raises. choose: as in ``Password``.
+    form, GrantRefused, and what ``Password.sign_in`` raises. choose: as in ``Password``. state_of: which sign-in a text
+    ends; None for what no page of the vendor can have ended at, which uses none up.
     """
 
     begin: Callable[[httpx2.AsyncClient, VendorApp, Login], Awaitable[str]]
     finish: Callable[[httpx2.AsyncClient, VendorApp, Pasted], Awaitable[Tokens]]
+    state_of: Callable[[Secret], str | None]
     choose: Choose = nobody_to_choose
 
 

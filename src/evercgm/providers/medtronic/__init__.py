@@ -5,7 +5,7 @@ from datetime import timedelta
 from evercgm.core.ladder import Reread
 from evercgm.core.limits import CallLimits
 from evercgm.provider_kit.contract import Paste, Provider, Region
-from evercgm.providers.medtronic import auth, client
+from evercgm.providers.medtronic import auth, client, paste
 from evercgm.providers.medtronic.hosts import EU, US, hosts
 
 # The phone uploads each value, and the cloud shows it about a minute later.
@@ -25,7 +25,7 @@ PROVIDER = Provider(
     longest_window=timedelta(days=400),
     rereads=(Reread("each sync", client.KEEPS, timedelta(0), timedelta(days=400)),),
     poll_every=timedelta(minutes=5),
-    login=Paste(auth.begin, auth.finish, auth.choose),
+    login=Paste(auth.begin, auth.finish, paste.state_of, auth.choose),
     refresh=auth.refresh,
     survey=client.survey,
     read=client.read,

@@ -9,10 +9,11 @@ from evercgm.core.errors import BadInput
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.contract import PASTED
 from evercgm.providers.medtronic.claims import issuer_of
-from evercgm.providers.medtronic.hosts import is_allowed, scheme_of
+from evercgm.providers.medtronic.hosts import DEFAULT_PORTS, is_allowed, scheme_of
 
 LONGEST_TEXT = 64 * 1024
 LONGEST_SECRET = 16 * 1024
+LONGEST_STATE, MOST_FIELDS = 512, 50
 # Why something is refused, in words for the person.
 REFUSALS: Mapping[str, str] = {
     "not_a_redirect": (
@@ -50,11 +51,21 @@ def is_bundle(text: Secret) -> bool:
     return pasted.startswith("{") or not scheme_of(pasted.splitlines()[0] if pasted else "").strip()
 
 
+def state_of(text: Secret) -> str | None:
+    """The state in an address of the vendor's app; None: a bundle, or an address of the web, where no login ends."""
+    pasted = _copied(text)
+    if is_bundle(text) or scheme_of(pasted) in DEFAULT_PORTS:
+        return None
+    try:
+        found = parse_qs(urlsplit(pasted).query, max_num_fields=MOST_FIELDS).get("state", [])
+    except ValueError:
+        return None
+    return found[0] if len(found) == 1 and 0 < len(found[0]) <= LONGEST_STATE and "\x00" not in found[0] else None
+
+
 def read_code(text: Secret, state: Secret, redirect_uri: str) -> Secret:
     """The code of the address that the login ended at, as somebody copied it. Raises BadInput(pasted)."""
-    pasted = text.reveal().strip().strip("\"'<>")
-    if pasted.lower().startswith("location:"):
-        pasted = pasted[len("location:") :].strip()
+    pasted = _copied(text)
     if not _is_plain(pasted) or _place(pasted) is None or _place(pasted) != _place(redirect_uri):
         raise refused("not_a_redirect")
     said = parse_qs(urlsplit(pasted).query)
@@ -102,6 +113,12 @@ def _json(text: Secret) -> dict[str, object]:
         return msgspec.json.decode(pasted, type=dict[str, object])
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise refused("not_json") from None
+
+
+def _copied(text: Secret) -> str:
+    """Without what surrounds an address where somebody copied it: quotes, brackets, the name of the header."""
+    pasted = text.reveal().strip().strip("\"'<>")
+    return pasted[len("location:") :].strip() if pasted.lower().startswith("location:") else pasted
 
 
 def _place(address: str) -> tuple[str, str] | None:
