@@ -54,7 +54,7 @@ JsonObject = dict[str, object]
 
 
 class _Wire(msgspec.Struct, frozen=True):
-    """What every answer is wrapped in. The tokens beside the data are not read: no call may wait for a write."""
+    """What every answer is wrapped in. The tokens beside the data are not read (docs/decisions/0008)."""
 
     status: object = None
     data: object = None

@@ -108,7 +108,8 @@ TOKEN_REFUSED: FaultKind[str] = FaultKind(
     "The token is refused.", DATA,
 )  # fmt: skip
 TICKET: FaultKind[str] = FaultKind(
-    "ticket", Literal["rotates"], "rotates", "ticket=rotates", "Each answer carries a newer token.", DATA,
+    "ticket", Literal["rotates"], "rotates", "ticket=rotates",
+    "Each answer carries a newer token; the ones before it live on.", DATA,
 )  # fmt: skip
 UNFOLLOWED: FaultKind[str] = FaultKind(
     "unfollowed", Word, _one_of(Word), "unfollowed=followerNotConnectToPatient",
