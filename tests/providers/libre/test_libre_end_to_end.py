@@ -446,6 +446,8 @@ async def test_what_is_only_another_form_changes_nothing(cloud: Cloud, name: str
     before = await read(cloud, tokens)
     cloud.fault(name, value)
 
+    await read(cloud, tokens)
+    # Once more with the same token, also where a newer one came beside the data.
     batch = await read(cloud, tokens)
 
     assert batch.account_id == ALEX
