@@ -141,6 +141,34 @@ async def test_a_sensor_at_rest_is_connected_with_its_one_last_value(
     assert followed.by_stream().keys() == {("libre.live", "live")}
 
 
+@pytest.mark.parametrize("how", ["nulls", "absent"])
+async def test_a_history_without_a_present_value_is_stored_and_goes_on(followed: Followed, how: str) -> None:
+    followed.cloud.set_fault(how, ["glucoseMeasurement", "glucoseItem"])
+    connection_id = await followed.connect()
+
+    result = await followed.world.sync(connection_id)
+    await followed.world.sync(connection_id)
+
+    assert result is not None
+    assert (result.outcome, followed.world.status(connection_id)) == ("succeeded", ("connected", None))
+    assert followed.by_stream()["libre", "history"] >= 100
+    # The scans of the logbook, but no present value.
+    assert followed.by_stream()["libre.live", "live"] >= 20
+    assert followed.calls("logbook") == 1
+
+
+async def test_a_person_without_readings_is_connected_and_costs_two_calls_a_poll(followed: Followed) -> None:
+    connection_id = await followed.connect("new@example.com")
+    before = followed.calls("connections") + followed.calls("graph") + followed.calls("logbook")
+
+    for _ in range(3):
+        result = await followed.world.sync(connection_id)
+        assert result is not None
+        assert (result.outcome, followed.world.status(connection_id)) == ("nothing_new", ("connected", None))
+
+    assert followed.calls("connections") + followed.calls("graph") + followed.calls("logbook") - before == 6
+
+
 async def test_of_a_family_the_chosen_one_is_read_and_one_sign_in_was_enough(followed: Followed) -> None:
     with pytest.raises(ChooseFirst) as several:
         await followed.connect(FAMILY)
@@ -184,11 +212,14 @@ async def test_a_ban_of_our_address_expires_nobody_however_often_it_is_tried_and
     followed.age_session()
     followed.cloud.set_fault("tokens_ended", True)
     followed.cloud.set_fault("login_ban", ban)
+    before = followed.calls("login")
 
-    for _ in range(5):
+    for turn in range(1, 6):
         await followed.world.sync(connection_id)
         assert followed.world.status(connection_id) == ("connected", "vendor_unavailable")
         assert followed.waits(connection_id) >= timedelta(minutes=14)
+        # Tries during a ban make it longer.
+        assert 1 <= followed.calls("login") - before <= turn
     followed.cloud.clear_faults()
     await followed.world.sync(connection_id)
 

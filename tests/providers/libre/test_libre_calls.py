@@ -8,6 +8,7 @@ import pytest
 import structlog.testing
 from libre_answers import ALEX, APP, Canned, case_of, load
 
+from evercgm.actions.windows import hides_readings
 from evercgm.core.errors import (
     EvercgmError,
     OperatorMustAct,
@@ -21,6 +22,7 @@ from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.contract import Survey
 from evercgm.providers.libre import PROVIDER
+from evercgm.providers.libre.times import parse_time
 
 ACCESS = Secret(json.dumps({"token": "a.b.c", "user_id": "user-1", "patient_id": ALEX, "shard": "de"}))
 GRAPH, LOGBOOK, LIST = (f"/de/llu/connections{end}" for end in (f"/{ALEX}/graph", f"/{ALEX}/logbook", ""))
@@ -192,13 +194,71 @@ async def test_a_survey_is_one_call_and_knows_how_far_back_there_can_be_somethin
     assert [path for _, path, *_ in canned.asked] == [LIST]
 
 
-async def test_a_person_without_readings_has_no_first_one() -> None:
+def listed_with(present: object) -> Any:
+    """The recorded list with one person, of whom it shows this as the present value."""
     listed = load("connections")
-    listed["data"] = [listed["data"][0] | {"glucoseMeasurement": None, "glucoseItem": None}]
-    async with Canned({LIST: listed}).http() as http:
-        survey = await PROVIDER.survey(http, APP, ACCESS)
+    return listed | {"data": [listed["data"][0] | {"glucoseMeasurement": present, "glucoseItem": present}]}
+
+
+def graph_with(present: object, history: object) -> Any:
+    wire = load("graph_libre3")
+    wire["data"]["connection"] |= {"glucoseMeasurement": present, "glucoseItem": present}
+    wire["data"]["graphData"] = history
+    return wire
+
+
+async def surveyed(answers: dict[str, Any]) -> tuple[Survey, Canned]:
+    canned = Canned(answers)
+    async with canned.http() as http:
+        return await PROVIDER.survey(http, APP, ACCESS), canned
+
+
+UNTIMED = {"FactoryTimestamp": "soon", "type": 1, "ValueInMgPerDl": 110}
+
+
+@pytest.mark.parametrize("present", [None, {}, UNTIMED])
+async def test_where_the_list_shows_no_present_value_the_graph_says_whether_there_is_a_history(present: object) -> None:
+    history = load("graph_libre3")["data"]["graphData"]
+
+    survey, canned = await surveyed({LIST: listed_with(present), GRAPH: graph_with(present, history)})
+
+    newest = parse_time(history[-1]["FactoryTimestamp"])
+    assert newest is not None
+    assert (survey.account_id, survey.last, survey.device_id) == (ALEX, newest, "libre3")
+    # As deep as with a present value: the scans of the logbook are not left out.
+    assert survey.first is not None
+    assert survey.first <= min(newest, datetime.now(UTC) - timedelta(days=13))
+    assert [path for _, path, *_ in canned.asked] == [LIST, GRAPH]
+
+
+@pytest.mark.parametrize("history", [None, []])
+async def test_a_person_without_present_value_and_history_has_no_first_one(history: object) -> None:
+    survey, canned = await surveyed({LIST: listed_with(None), GRAPH: graph_with(None, history)})
 
     assert survey == Survey(ALEX, None, None, "libre3")
+    assert [path for _, path, *_ in canned.asked] == [LIST, GRAPH]
+
+
+async def test_what_is_all_unreadable_is_to_be_read_all_the_same_and_set_aside() -> None:
+    answers = {LIST: listed_with(UNTIMED), GRAPH: graph_with(UNTIMED, [])}
+
+    survey, _ = await surveyed(answers)
+
+    assert survey.last is None
+    assert survey.first is not None
+    window = Window(survey.first, datetime.now(UTC) + timedelta(minutes=5))
+    batch, _ = await read(answers, window.end - window.start)
+    assert [record.reason for record in batch.rejected] == ["bad_time"]
+    assert not hides_readings(window, batch, survey)
+
+
+@pytest.mark.parametrize("unreadable", [None, "", "../x", 5])
+async def test_a_person_who_may_be_the_one_that_cannot_be_read_is_not_told_as_unfollowed(unreadable: object) -> None:
+    listed = load("connections")
+    listed["data"][0]["patientId"] = unreadable
+    async with Canned({LIST: listed}).http() as http:
+        with pytest.raises(VendorChanged):
+            await PROVIDER.survey(http, APP, ACCESS)
 
 
 async def test_a_survey_of_somebody_who_is_no_longer_followed_asks_for_an_invitation() -> None:

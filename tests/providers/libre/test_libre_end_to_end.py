@@ -280,18 +280,26 @@ async def test_the_data_of_somebody_whom_the_account_does_not_follow_stay_closed
     assert failure.reason == "unfollowed"
 
 
+PRESENT = ["glucoseMeasurement", "glucoseItem"]
+
+
 @pytest.mark.parametrize(
-    "value", ["sensor", "activeSensors", "glucoseMeasurement", "glucoseItem", "patientDevice", "graphData"]
+    "gone", [["sensor"], ["activeSensors"], ["patientDevice"], ["graphData"], PRESENT[:1], PRESENT[1:], PRESENT]
 )
 @pytest.mark.parametrize("name", ["nulls", "absent"])
-async def test_fields_that_vanish_take_no_reading_with_them(cloud: Cloud, name: str, value: str) -> None:
+async def test_fields_that_vanish_take_no_reading_with_them(cloud: Cloud, name: str, gone: list[str]) -> None:
     tokens = await cloud.sign_in(FOLLOWER)
-    cloud.fault(name, [value])
+    cloud.fault(name, gone)
 
+    found = await survey(cloud, tokens)
     batch = await read(cloud, tokens)
 
-    assert len(batch.readings) > 130 or value == "graphData"
-    assert len(batch.live) == 1
+    # A first sync reads from there on, and nothing where there is no such place.
+    assert found.first is not None
+    assert datetime.now(UTC) - found.first > 13 * DAY
+    assert len(batch.readings) > 130 or gone == ["graphData"]
+    # The present value comes twice.
+    assert len(batch.live) == (0 if gone == PRESENT else 1)
     assert batch.rejected == ()
 
 
@@ -301,9 +309,13 @@ async def test_fields_that_vanish_take_no_reading_with_them(cloud: Cloud, name: 
         ("low_flag", (39, "low")),
         ("low_limit", (40, None)),
         ("low_beyond", (39, "low")),
+        ("low_zero", (39, "low")),
+        ("low_null", (39, "low")),
         ("high_flag", (401, "high")),
         ("high_limit", (500, None)),
         ("high_beyond", (401, "high")),
+        ("high_zero", (401, "high")),
+        ("high_null", (401, "high")),
     ],
 )
 async def test_lo_and_hi_are_read_in_each_of_their_possible_forms(
@@ -434,6 +446,8 @@ async def test_what_is_only_another_form_changes_nothing(cloud: Cloud, name: str
     before = await read(cloud, tokens)
     cloud.fault(name, value)
 
+    await read(cloud, tokens)
+    # Once more with the same token, also where a newer one came beside the data.
     batch = await read(cloud, tokens)
 
     assert batch.account_id == ALEX

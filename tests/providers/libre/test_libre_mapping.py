@@ -12,7 +12,7 @@ from libre_answers import ALEX, load, places
 
 from evercgm.core.errors import VendorChanged, VendorTryLater
 from evercgm.core.reading import Batch, Reading, Rejected, epoch_ms
-from evercgm.providers.libre.mapping import joined, read_connections, read_envelope, read_graph, read_logbook
+from evercgm.providers.libre.mapping import Listing, joined, read_connections, read_envelope, read_graph, read_logbook
 from evercgm.providers.libre.times import display_offset_min, parse_time
 
 NOW = datetime(2026, 3, 14, 13, 39, 30, tzinfo=UTC)
@@ -131,7 +131,9 @@ def test_history_and_present_value_of_one_second_are_two_readings() -> None:
         ({"ValueInMgPerDl": 450}, (450, None)),
         ({"ValueInMgPerDl": 401, "isHigh": True}, (401, "high")),
         ({"ValueInMgPerDl": 278, "isHigh": True}, (278, None)),
+        ({"ValueInMgPerDl": 399, "isHigh": True}, (399, None)),
         ({"ValueInMgPerDl": 66, "isLow": True}, (66, None)),
+        ({"ValueInMgPerDl": 54, "isLow": True}, (54, None)),
         ({"ValueInMgPerDl": 40, "isLow": True}, (39, "low")),
         ({"ValueInMgPerDl": 39}, (39, "low")),
         ({"ValueInMgPerDl": 500.6}, (401, "high")),
@@ -145,6 +147,44 @@ def test_a_flag_counts_at_the_limits_of_the_sensor_and_nowhere_else(
 
     assert isinstance(result, Reading)
     assert (result.glucose_mg_dl, result.flag) == expected
+
+
+@pytest.mark.parametrize("value", [0, 0.0, None])
+@pytest.mark.parametrize(("flag", "expected"), [("isLow", (39, "low")), ("isHigh", (401, "high"))])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_flag_without_a_number_is_a_reading_out_of_range(
+    kind: int, flag: str, expected: tuple[int, str], value: object
+) -> None:
+    record = QUIRKS["flags absent"]["record"] | {"type": kind, "ValueInMgPerDl": value, flag: True}
+
+    result = one(record)
+
+    assert isinstance(result, Reading)
+    assert (result.glucose_mg_dl, result.flag, result.measured_at) == (*expected, CURRENT)
+
+
+def test_a_scan_of_the_logbook_may_be_a_flag_without_a_number() -> None:
+    book = [{"type": 1, "FactoryTimestamp": "3/14/2026 1:38:50 PM", "isLow": True}]
+
+    assert [(r.glucose_mg_dl, r.flag) for r in read_logbook(book, NOW).live] == [(39, "low")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"ValueInMgPerDl": None, "isLow": True, "isHigh": True}, "no_value"),
+        ({"ValueInMgPerDl": 0, "isLow": "true"}, "no_value"),
+        ({"ValueInMgPerDl": None, "isHigh": 1}, "no_value"),
+        ({"ValueInMgPerDl": -3, "isLow": True}, "no_value"),
+        ({"ValueInMgPerDl": True, "isLow": True}, "unreadable"),
+        ({"ValueInMgPerDl": 0, "isLow": True, "FactoryTimestamp": None}, "bad_time"),
+    ],
+)
+def test_flags_that_say_nothing_make_no_reading(changes: dict[str, object], reason: str) -> None:
+    result = one(QUIRKS["flags absent"]["record"] | changes)
+
+    assert isinstance(result, Rejected)
+    assert result.reason == reason
 
 
 @pytest.mark.parametrize("value", ["110", [110], {"v": 1}, -3, 0.0, 1001, 1e300])
@@ -258,11 +298,19 @@ def test_a_scan_that_is_also_the_present_value_is_one_reading() -> None:
 
 
 def test_each_followed_person_has_a_name_to_choose_by_and_the_newest_value() -> None:
-    alex, kim = read_connections(load("connections")["data"])
+    alex, kim = read_connections(load("connections")["data"]).people
 
     assert (alex.id, alex.label, alex.newest, alex.device_id) == (ALEX, "Alex Test", CURRENT, "libre3")
     assert (kim.label, kim.newest) == ("Kim Test", datetime(2026, 2, 2, 13, 38, 50, tzinfo=UTC))
-    assert read_connections(load("connections_empty")["data"]) == ()
+    assert read_connections(load("connections_empty")["data"]) == Listing((), 0)
+
+
+def test_who_cannot_be_read_is_counted_among_those_whom_the_account_follows() -> None:
+    data = load("connections")["data"]
+
+    listing = read_connections([data[0], {"patientId": None}, 5])
+
+    assert ([person.id for person in listing.people], listing.entries) == ([ALEX], 3)
 
 
 @pytest.mark.parametrize("data", [None, {}, "text", [5], [{"patientId": "../../x"}], [{"patientId": ""}]])

@@ -239,6 +239,32 @@ async def test_of_several_people_none_is_taken_before_one_is_chosen() -> None:
     assert "Kim Test" not in tokens.access.reveal() + tokens.refresh.reveal()
 
 
+@pytest.mark.parametrize("unreadable", [None, "", "a_b", {"x": 1}, f"{{{KIM}}}"])
+@pytest.mark.parametrize("place", [0, 1])
+async def test_of_several_people_none_is_taken_because_the_others_cannot_be_read(
+    place: int, unreadable: object
+) -> None:
+    listed = load("connections")
+    listed["data"][place]["patientId"] = unreadable
+
+    with pytest.raises(ChooseFirst) as caught:
+        await signed_in(recorded(), listed)
+
+    assert [choice.id for choice in caught.value.choices] == [[KIM], [ALEX]][place]
+    assert caught.value.unfinished is not None
+
+
+@pytest.mark.parametrize("entry", [None, 5, {}, []])
+async def test_an_entry_that_is_no_person_asks_as_well(entry: object) -> None:
+    with pytest.raises(ChooseFirst):
+        await signed_in(recorded(), ONE | {"data": [*ONE["data"], entry]})
+
+
+async def test_several_people_of_whom_none_can_be_read_are_a_change_of_the_vendor() -> None:
+    with pytest.raises(VendorChanged):
+        await signed_in(recorded(), ONE | {"data": [{"patientId": None}, {"patientId": "../x"}]})
+
+
 async def test_who_follows_nobody_is_told_so() -> None:
     with pytest.raises(ReconnectNeeded, match="nobody_followed"):
         await signed_in(recorded(), load("connections_empty"))
@@ -290,20 +316,59 @@ async def test_a_list_that_is_refused_says_nothing_about_the_password(title: str
 
 @pytest.mark.parametrize("new", [None, True, -1, 1e300, "", "x\ny", [], {}, [None]])
 async def test_whatever_one_field_of_a_sign_in_becomes_it_ends_in_tokens_or_a_named_error(new: object) -> None:
-    login, listed = recorded(), json.loads(json.dumps(ONE))
-    ends = set()
-    for n in range(len(places(login)) + len(places(listed))):
-        login, listed = recorded(), json.loads(json.dumps(ONE))
-        [*places(login), *places(listed)][n](new)
-        try:
-            await signed_in(login, listed)
-        except EvercgmError as failure:
-            ends.add(type(failure))
-        else:
-            ends.add(Tokens)
+    ends = await ends_of_sign_ins(new, ONE)
 
     assert Tokens in ends
     assert ends - {Tokens}
+
+
+@pytest.mark.parametrize("new", [None, True, -1, 1e300, "", "x\ny", [], {}, [None]])
+async def test_whatever_one_field_becomes_nobody_of_several_is_taken_without_a_question(new: object) -> None:
+    ends = await ends_of_sign_ins(new, load("connections"))
+
+    assert ChooseFirst in ends
+    assert Tokens not in ends
+
+
+async def ends_of_sign_ins(new: object, listing: Any) -> set[type]:
+    """How sign-ins end, in each of which another field of the answers is ``new``; several people are always a question.
+
+    That is checked here, where it is known what the list says: an answer that is good, with more than one entry.
+    """
+    login, listed = recorded(), json.loads(json.dumps(listing))
+    of_login, ends = len(places(login)), set()
+    for n in range(of_login + len(places(listed))):
+        login, listed = recorded(), json.loads(json.dumps(listing))
+        [*places(login), *places(listed)][n](new)
+        end: type = Tokens
+        try:
+            await signed_in(login, listed)
+        except EvercgmError as failure:
+            end = type(failure)
+        ends.add(end)
+        is_good = n >= of_login and listed["status"] == 0
+        if is_good and isinstance(listed["data"], list) and len(listed["data"]) > 1:
+            assert end is ChooseFirst
+    return ends
+
+
+@pytest.mark.parametrize(
+    ("lockout", "expected"),
+    [
+        (1, 1), (300, 300), (300.0, 300), (600.2, 601), ("600", 600), (" 600 ", 600), ("600.0", 600), ("1e3", 300),
+        (86_400, 86_400), (86_401, 86_400), (172_800, 86_400), ("172800", 86_400), (1e300, 86_400),
+        ("9" * 5000, 86_400), (10**18, 86_400),
+        (None, 300), (True, 300), (0, 300), (-5, 300), ("", 300), ("soon", 300), ("٣٠٠", 300), ("-5", 300), ([], 300),
+    ],
+)  # fmt: skip
+async def test_a_lock_is_told_as_long_as_the_vendor_says_and_a_day_at_most(lockout: object, expected: int) -> None:
+    case = case_of("login_errors", "locked after three failures")
+    case["body"]["data"]["data"]["lockout"] = lockout
+
+    with pytest.raises(SignInLocked) as caught:
+        await signed_in(case)
+
+    assert caught.value.retry_after_s == expected
 
 
 def test_only_the_hosts_of_the_fixed_table_may_be_called() -> None:

@@ -3,6 +3,8 @@
 Nearly every outcome has HTTP status 200: the answer's own status decides. We never accept terms for a person.
 """
 
+import math
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -25,7 +27,7 @@ from evercgm.provider_kit.contract import Credentials, VendorApp
 from evercgm.provider_kit.send import Answer, raise_if_passing, send
 from evercgm.providers.libre import client
 from evercgm.providers.libre.client import Access
-from evercgm.providers.libre.mapping import Envelope, Followed
+from evercgm.providers.libre.mapping import Envelope, Listing
 
 LOGIN_PATH = "/llu/auth/login"
 MOST_REDIRECTS = 2
@@ -42,6 +44,7 @@ WRONG_PASSWORD, LOCKED = 2, 429
 # What the app in the person's hand asks for, by the step's name; those of a second factor begin with "2fa".
 _STEPS = {"tou": "accept_terms", "pp": "accept_terms", "verifyEmail": "verify_email"}
 _SECOND_FACTOR = "2fa"
+_DIGITS = re.compile(r" *[0-9]+(\.[0-9]+)? *", re.ASCII)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -71,14 +74,14 @@ async def sign_in(http: httpx2.AsyncClient, app: VendorApp, given: Credentials) 
     ticket = await _log_in(http, app, given.username, given.password)
     access = Access(ticket.token, ticket.user_id, "", ticket.shard)
     try:
-        followed = await client.connections(http, app, access)
+        listing = await client.connections(http, app, access)
     except VendorDenied as denied:
         if not denied.expired_token:
             raise OperatorMustAct("the vendor's gate refuses our calls") from None
         # Seen after a maintenance: fresh tokens are refused for a while. It says nothing about the password.
         raise VendorTryLater("the vendor does not take the token that it has just given") from None
     kept = Kept(given.username.reveal(), given.password.reveal(), "")
-    return _of_the_one(followed, _tokens(ticket, kept, keep=given.keep))
+    return _of_the_one(listing, _tokens(ticket, kept, keep=given.keep))
 
 
 async def refresh(http: httpx2.AsyncClient, app: VendorApp, refresh_token: Secret) -> Tokens:
@@ -107,13 +110,13 @@ def choose(tokens: Tokens, who: str) -> Tokens:
     )
 
 
-def _of_the_one(followed: tuple[Followed, ...], tokens: Tokens) -> Tokens:
-    """Never of the first of several: the person says who is meant."""
-    if not followed:
+def _of_the_one(listing: Listing, tokens: Tokens) -> Tokens:
+    """Never of the first of several: the person says who is meant, also where but one of them can be read."""
+    if not listing.entries:
         raise ReconnectNeeded("nobody_followed")
-    if len(followed) > 1:
-        raise ChooseFirst(tuple(Choice(one.id, one.label) for one in followed), tokens)
-    return choose(tokens, followed[0].id)
+    if listing.entries > 1:
+        raise ChooseFirst(tuple(Choice(one.id, one.label) for one in listing.people), tokens)
+    return choose(tokens, listing.people[0].id)
 
 
 def _tokens(ticket: _Ticket, kept: Kept, *, keep: bool) -> Tokens:
@@ -185,8 +188,12 @@ def _ban_s(asked_s: int | None) -> int:
 
 
 def _lockout_s(raw: object) -> int:
-    is_sound = isinstance(raw, int) and not isinstance(raw, bool) and 0 < raw <= LONGEST_LOCKOUT_S
-    return int(str(raw)) if is_sound else LOCKOUT_S
+    """Seconds, rounded up; the usual ones where nothing is said that can be read. What is longer counts as a day."""
+    if isinstance(raw, str) and _DIGITS.fullmatch(raw):
+        raw = float(raw)
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not raw > 0:
+        return LOCKOUT_S
+    return math.ceil(min(raw, LONGEST_LOCKOUT_S))
 
 
 def _ticket(envelope: Envelope, shard: str) -> _Ticket:

@@ -25,7 +25,7 @@ from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.provider_kit.send import Answer, raise_for_data, send
 from evercgm.providers.libre import mapping
-from evercgm.providers.libre.mapping import Envelope, Followed
+from evercgm.providers.libre.mapping import Envelope, Followed, Listing
 
 log = get_logger(__name__)
 WORLD, RUSSIA, CHINA = "https://api.libreview.io", "https://api.libreview.ru", "https://api-cn.myfreestyle.cn"
@@ -100,13 +100,29 @@ async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Sur
 
     Raises ReconnectNeeded(unfollowed), OperatorMustAct, VendorDenied, VendorTryLater, VendorChanged.
     """
-    access = read_access(token)
-    followed = {one.id: one for one in await connections(http, app, access)}
-    if access.patient_id not in followed:
-        raise ReconnectNeeded("unfollowed")
-    one = followed[access.patient_id]
-    first = min(datetime.now(UTC) - LOGBOOK_REACH, one.newest) if one.newest is not None else None
-    return Survey(one.id, first, one.newest, one.device_id)
+    access, now = read_access(token), datetime.now(UTC)
+    one = _followed(await connections(http, app, access), access.patient_id)
+    newest, first = one.newest, None
+    if newest is None:
+        # The graph may hold a history all the same. Asked and not taken from the clock: a first reading that is
+        # claimed, and then not there, is an outage to a sync.
+        graph = await _graph(http, app, access, now)
+        newest = _newest(graph)
+        # What is all unreadable is to be read, and told, all the same.
+        first = now - KEEPS if graph.rejected else None
+    if newest is not None:
+        first = min(now - LOGBOOK_REACH, newest)
+    return Survey(one.id, first, newest, one.device_id)
+
+
+def _followed(listing: Listing, patient_id: str) -> Followed:
+    """Who is read, in the list. Raises ReconnectNeeded(unfollowed); VendorChanged where it may be one unreadable."""
+    for one in listing.people:
+        if one.id == patient_id:
+            return one
+    if listing.entries > len(listing.people):
+        raise VendorChanged("a list of connections that lacks the one who is read, and holds some without an id")
+    raise ReconnectNeeded("unfollowed")
 
 
 async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: Window) -> Batch:
@@ -117,13 +133,21 @@ async def read(http: httpx2.AsyncClient, app: VendorApp, token: Secret, window: 
     Raises as ``survey``.
     """
     access, now = read_access(token), datetime.now(UTC)
-    graph = await _get(http, app, access, f"/llu/connections/{access.patient_id}/graph")
-    batch = mapping.read_graph(graph, now, access.patient_id)
-    newest = max((reading.measured_at for reading in batch.readings + batch.live), default=None)
+    batch = await _graph(http, app, access, now)
+    newest = _newest(batch)
     # A sensor that has been still for days has no scans since either: it costs one call a poll, not two.
     if newest is None or window.start >= min(newest, now) - KEEPS:
         return batch
     return mapping.joined(batch, await _logbook(http, app, access, now))
+
+
+async def _graph(http: httpx2.AsyncClient, app: VendorApp, access: Access, now: datetime) -> Batch:
+    path = f"/llu/connections/{access.patient_id}/graph"
+    return mapping.read_graph(await _get(http, app, access, path), now, access.patient_id)
+
+
+def _newest(batch: Batch) -> datetime | None:
+    return max((reading.measured_at for reading in batch.readings + batch.live), default=None)
 
 
 async def _logbook(http: httpx2.AsyncClient, app: VendorApp, access: Access, now: datetime) -> Batch:
@@ -144,7 +168,7 @@ async def _logbook(http: httpx2.AsyncClient, app: VendorApp, access: Access, now
     return mapping.no_logbook(now)
 
 
-async def connections(http: httpx2.AsyncClient, app: VendorApp, access: Access) -> tuple[Followed, ...]:
+async def connections(http: httpx2.AsyncClient, app: VendorApp, access: Access) -> Listing:
     """Whom the account follows. Raises as ``survey``."""
     return mapping.read_connections(await _get(http, app, access, "/llu/connections"))
 

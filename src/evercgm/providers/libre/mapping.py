@@ -54,7 +54,7 @@ JsonObject = dict[str, object]
 
 
 class _Wire(msgspec.Struct, frozen=True):
-    """What every answer is wrapped in. The tokens beside the data are not read: no call may wait for a write."""
+    """What every answer is wrapped in. The tokens beside the data are not read (docs/decisions/0008)."""
 
     status: object = None
     data: object = None
@@ -93,6 +93,14 @@ class Followed:
     label: str
     newest: datetime | None
     device_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Whom the account follows. ``entries``: how many the vendor lists, those included that cannot be read."""
+
+    people: tuple[Followed, ...]
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +180,14 @@ def joined(batch: Batch, logbook: Batch) -> Batch:
     return replace(batch, rejected=batch.rejected + logbook.rejected, live=tuple(in_order))
 
 
-def read_connections(data: object) -> tuple[Followed, ...]:
-    """Whom the account follows; nobody is no error. Raises VendorChanged where it cannot be read."""
+def read_connections(data: object) -> Listing:
+    """Whom the account follows; nobody is no error. Raises VendorChanged where none of it can be read."""
     if not isinstance(data, list) or len(data) > MOST_FOLLOWED:
         raise VendorChanged("a list of connections that is none")
     followed = tuple(one for entry in data if (one := _followed(_object(entry))) is not None)
     if data and not followed:
         raise VendorChanged("no connection of the list could be read")
-    return followed
+    return Listing(followed, len(data))
 
 
 def _followed(connection: JsonObject) -> Followed | None:
@@ -276,13 +284,16 @@ def _reading(series: Series, record: _Measurement, sensor: _Sensor, latest: date
 def _glucose(record: _Measurement) -> tuple[int, Flag | None] | Reason:
     """mg/dL with its flag, or why there is none. "Value" is in the unit that the person sees, and never read.
 
-    A flag counts at a limit of the measuring range only: one that some day means the person's own limits must not turn
-    180 mg/dL into "above range".
+    With a number a flag counts at a limit of the measuring range only. A true one was never recorded (a false one at
+    278 mg/dL with the alarm at 250); one that some day means the person's own limits must not turn 180 mg/dL into
+    "above range", nor 54 into "below": what the sensor can measure is exact, and stands.
     """
     raw = record.ValueInMgPerDl
     if isinstance(raw, bool) or (raw is not None and not isinstance(raw, int | float)):
         return "unreadable"
-    if raw is None or raw <= 0:
+    if raw is None or raw == 0:
+        return _by_flag_alone(record)
+    if raw < 0:
         return "no_value"
     if raw > HIGHEST_PLAUSIBLE:
         return "implausible_value"
@@ -292,6 +303,14 @@ def _glucose(record: _Measurement) -> tuple[int, Flag | None] | Reason:
     if mg_dl > HIGHEST_MEASURED or (mg_dl >= LOWEST_HIGH_LIMIT and record.isHigh is True):
         return ABOVE_RANGE_MG_DL, "high"
     return mg_dl, None
+
+
+def _by_flag_alone(record: _Measurement) -> tuple[int, Flag] | Reason:
+    """LO and HI may come without a number, and a severe low must not be lost. Both at once say nothing."""
+    is_low, is_high = record.isLow is True, record.isHigh is True
+    if is_low == is_high:
+        return "no_value"
+    return (BELOW_RANGE_MG_DL, "low") if is_low else (ABOVE_RANGE_MG_DL, "high")
 
 
 def _trend(raw: object) -> Trend | None:

@@ -182,6 +182,8 @@ def _answered(call: DataCall, data: object) -> Response:
     """The data with a ticket; without the fields that a fault takes away."""
     now, ticket = call.uploads.now, call.ticket
     if call.take(faults.TICKET) == "rotates":
+        # The token of this call lives on, on purpose: nothing recorded says that a newer one ends it, and our client
+        # stays with the one of its sign-in.
         life = login.TOKEN_LIFE
         ticket = call.cloud.state.new_ticket(ticket.username, call.account.user_id, ticket.shard, now, life)
     answer: JsonObject = {"status": 0, "data": data, "ticket": records.ticket_of(ticket, now)}

@@ -42,7 +42,10 @@ TimeText = Literal[
 Step = Literal["tou", "pp", "tou_pp", "verifyEmail", "2faVerify", "newStep", "no_ticket"]
 Word = Literal["couldNotLoadPatient", "followerNotConnectToPatient", "follower not connect to patient"]
 Null = Literal["sensor", "activeSensors", "glucoseMeasurement", "glucoseItem", "graphData", "patientDevice"]
-OutOfRange = Literal["low_flag", "high_flag", "low_limit", "high_limit", "low_beyond", "high_beyond"]
+OutOfRange = Literal[
+    "low_flag", "high_flag", "low_limit", "high_limit", "low_beyond", "high_beyond",
+    "low_zero", "high_zero", "low_null", "high_null",
+]  # fmt: skip
 _YES, _REGION = "true", "a region, in the table or not"
 
 
@@ -108,7 +111,8 @@ TOKEN_REFUSED: FaultKind[str] = FaultKind(
     "The token is refused.", DATA,
 )  # fmt: skip
 TICKET: FaultKind[str] = FaultKind(
-    "ticket", Literal["rotates"], "rotates", "ticket=rotates", "Each answer carries a newer token.", DATA,
+    "ticket", Literal["rotates"], "rotates", "ticket=rotates",
+    "Each answer carries a newer token; the ones before it live on.", DATA,
 )  # fmt: skip
 UNFOLLOWED: FaultKind[str] = FaultKind(
     "unfollowed", Word, _one_of(Word), "unfollowed=followerNotConnectToPatient",
@@ -152,7 +156,8 @@ CLOCK_CHANGE: FaultKind[Span] = FaultKind(
 )  # fmt: skip
 OUT_OF_RANGE: FaultKind[str] = FaultKind(
     "out_of_range", OutOfRange, _one_of(OutOfRange), "out_of_range=low_flag",
-    "The newest values are LO or HI: at the limit with a flag, at it without, beyond it without.", VALUES,
+    "The newest values are LO or HI: at the limit with a flag, at it without, beyond it without, a flag and no number.",
+    VALUES,
 )  # fmt: skip
 ARROW: FaultKind[str] = FaultKind(
     "arrow", Literal["0", "6", "null"], "0, 6 or null", 'arrow="6"', "The arrow of live values.", DATA,

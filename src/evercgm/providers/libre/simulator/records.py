@@ -18,9 +18,11 @@ TARGET_LOW, TARGET_HIGH = 70, 180
 SENSOR_TYPES = {"libre2": 3, "libre3": 4}
 APP_TYPES = {"libre2": 40067, "libre3": 40068}
 WORN = timedelta(days=6)
-LIMITS = {
+LIMITS: dict[str, tuple[int | None, bool, bool]] = {
     "low_flag": (40, False, True), "low_limit": (40, False, False), "low_beyond": (39, False, False),
+    "low_zero": (0, False, True), "low_null": (None, False, True),
     "high_flag": (500, True, False), "high_limit": (500, False, False), "high_beyond": (501, False, False),
+    "high_zero": (0, True, False), "high_null": (None, True, False),
 }  # fmt: skip
 ALARM_RULES = {
     "c": True,
@@ -252,7 +254,9 @@ def _whole_day_s(at: datetime) -> int:
     return int(at.timestamp()) // 86_400 * 86_400
 
 
-def _value(style: Style, mg_dl: int) -> JsonObject:
+def _value(style: Style, mg_dl: int | None) -> JsonObject:
+    if mg_dl is None:
+        return {"ValueInMgPerDl": None, "MeasurementColor": 2, "GlucoseUnits": style.uom, "Value": None}
     colour = 1 if TARGET_LOW <= mg_dl <= TARGET_HIGH else 2
     shown: float = mg_dl if style.uom == 1 else round(mg_dl / MG_DL_OF_MMOL_L, 1)
     return {"ValueInMgPerDl": mg_dl, "MeasurementColor": colour, "GlucoseUnits": style.uom, "Value": shown}
