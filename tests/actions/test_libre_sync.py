@@ -1,79 +1,23 @@
 """LibreLinkUp as a person meets it: a sign-in, whole syncs, and each trouble as a status of the connection."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
+from followed_world import FAMILY, FOLLOWER, Followed, open_followed
 from sync_world import World
 
 from evercgm.actions import sign_in
 from evercgm.core.errors import ChooseFirst, ReconnectNeeded
-from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import Credentials, VendorApp
-from evercgm.providers.libre.simulator.app import create_app
-from evercgm.providers.libre.simulator.people import DEMO_PASSWORD, KIM
-
-LIBRE = ("libre", "world")
-FOLLOWER, FAMILY = "follower@example.com", "family@example.com"
-STORED = 'select r."timestamp", r.value from public.glucose_readings r where r.person_id = %s order by 1, 2'
-BY_STREAM = """
-select split_part(stream, '/', 2), split_part(record_key, ':', 1), count(*)
-from cgm_private.reading_details where person_id = %s group by 1, 2 order by 1, 2"""
-
-
-@dataclass
-class Followed:
-    """The world with LibreLinkUp's cloud in it."""
-
-    world: World
-    cloud: Any
-
-    async def connect(self, username: str = FOLLOWER, *, keep: bool = True, password: str = DEMO_PASSWORD) -> str:
-        return await sign_in.by_password(
-            self.world.db,
-            self.world.vendors,
-            self.world.caller,
-            person_id=self.world.person_id,
-            route="libre",
-            region="world",
-            credentials=Credentials(Secret(username), Secret(password), keep),
-        )
-
-    def stored(self) -> list[tuple[Any, ...]]:
-        return self.world.sql(STORED, self.world.person_id)
-
-    def by_stream(self) -> dict[tuple[str, str], int]:
-        return {(way, kind): n for way, kind, n in self.world.sql(BY_STREAM, self.world.person_id)}
-
-    def age_session(self, by: timedelta = timedelta(hours=5)) -> None:
-        """As if the present session had been made so long ago."""
-        self.world.sql("update public.cgm_connections set token_expires_at = token_expires_at - %s", by)
-
-    def waits(self, connection_id: str) -> timedelta:
-        query = "select next_sync_at - now() from cgm_private.sync_state where connection_id = %s"
-        waits = self.world.sql(query, connection_id)[0][0]
-        assert isinstance(waits, timedelta)
-        return waits
-
-    def calls(self, place: str) -> int:
-        return int(self.cloud.state.ledger.counts("calls").get(place, 0))
+from evercgm.providers.libre.simulator.people import KIM
 
 
 @pytest.fixture
 async def followed(world: World, tmp_path: Path) -> AsyncIterator[Followed]:
-    app = create_app(tmp_path / "libre")
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
-        world.vendors = replace(
-            world.vendors,
-            apps={**world.vendors.apps, LIBRE: VendorApp("world", "http://libre.test/libre")},
-            clients={**world.vendors.clients, LIBRE: http},
-        )
-        yield Followed(world, app.state.cloud)
-    app.state.cloud.state.ledger.close()
+    async with open_followed(world, tmp_path / "libre") as opened:
+        yield opened
 
 
 async def test_the_first_sync_stores_history_scans_and_the_present_value_and_the_next_one_nothing_twice(
@@ -317,7 +261,9 @@ async def test_ended_tokens_ask_for_the_password_where_it_is_not_kept(followed: 
     followed.cloud.set_fault("tokens_ended", True)
     before = followed.calls("login")
 
-    await followed.world.sync(connection_id)
+    for _ in range(4):
+        await followed.world.sync(connection_id)
+        followed.world.sql("update cgm_private.sync_state set next_sync_at = now()")
 
     assert followed.world.status(connection_id) == ("expired", "password_needed")
     assert followed.calls("login") == before
@@ -326,7 +272,7 @@ async def test_ended_tokens_ask_for_the_password_where_it_is_not_kept(followed: 
 @pytest.mark.parametrize(
     ("name", "value", "status"),
     [
-        ("unfollowed", "followerNotConnectToPatient", ("expired", "unfollowed")),
+        ("unfollowed", "followerNotConnectToPatient", ("error", "unfollowed")),
         ("minimum_version", "4.17.0", ("error", "operator_must_act")),
         ("cloudflare", 403, ("error", "vendor_denied")),
         ("cloudflare", 429, ("connected", "rate_limited")),

@@ -172,6 +172,23 @@ async def test_a_pause_does_not_hurry_the_ladder_of_a_refused_sign_in(
     assert (status, due, reason) == ("error", False, "sign_in_refused")
 
 
+async def test_who_asks_for_a_sync_during_a_lock_is_told_when_to_ask_again_also_after_a_pause(
+    client: httpx2.AsyncClient, ada: Owner, admin: Run
+) -> None:
+    connection_id = await add_connection(admin, ada.person_id, status="error")
+    await admin("update cgm_private.sync_state set reason = 'sign_in_locked', next_sync_at = now() + interval '5 m'")
+    asked = {"headers": ada.bearer, "json": {"connection_id": connection_id}}
+
+    first = await client.post(f"{BASE}/sync", **asked)
+    for step in ("pause", "resume"):
+        await client.post(f"{LIST}/{connection_id}/{step}", headers=ada.bearer)
+    second = await client.post(f"{BASE}/sync", **asked)
+
+    for answer in (first, second):
+        assert (answer.status_code, answer.json()["code"]) == (409, "sign_in_locked")
+        assert 290 <= int(answer.headers["Retry-After"]) <= 300
+
+
 @pytest.mark.parametrize("ends", ["well", "badly"])
 async def test_a_running_sync_ends_and_does_not_wake_it(
     client: httpx2.AsyncClient, runtime: Runtime, database: Any, ada: Owner, admin: Run, ends: str

@@ -92,6 +92,8 @@ def test_a_hole_between_two_readings(one: Hole, more: dict[str, object], reason:
         ({"status": "error", "reason": "vendor_changed"}, ["operator_must_act"]),
         ({"status": "error", "reason": "seal_broken"}, ["operator_must_act"]),
         ({"status": "error", "reason": "sign_in_refused"}, ["connection_expired"]),
+        ({"status": "error", "reason": "sign_in_locked"}, ["connection_expired"]),
+        ({"status": "error", "reason": "unfollowed"}, ["connection_expired"]),
         ({"status": "expired", "reason": "reconnect_needed"}, ["connection_expired"]),
         ({"status": "disconnected"}, ["paused"]),
         ({"reason": "not_adopted"}, ["unknown"]),

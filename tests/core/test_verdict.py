@@ -16,6 +16,7 @@ from evercgm.core.errors import (
     OperatorMustAct,
     ReconnectNeeded,
     SealBroken,
+    SessionRefused,
     SignInLocked,
     VendorChanged,
     VendorDenied,
@@ -48,11 +49,18 @@ LADDER = [
     (VendorDenied("403", expired_token=False, wait_s=600), 40, "error", "vendor_denied", 10 * MINUTE),
     (VendorDenied("401 after a refresh", expired_token=True, wait_s=600), 0, "error", "vendor_denied", HOUR),
     (ReconnectNeeded(), 0, "expired", "reconnect_needed", None),
+    (ReconnectNeeded("password_needed"), 0, "expired", "password_needed", None),
+    (ReconnectNeeded("unfollowed"), 0, "error", "unfollowed", 24 * HOUR),
+    (ReconnectNeeded("unfollowed"), 60, "error", "unfollowed", 24 * HOUR),
     (GrantRefused(), 0, "error", "sign_in_refused", 2 * HOUR),
     (GrantRefused(), 1, "error", "sign_in_refused", 4 * HOUR),
     (GrantRefused(), 2, "error", "sign_in_refused", 8 * HOUR),
     (GrantRefused(), 3, "error", "sign_in_refused", 16 * HOUR),
     (GrantRefused(), 4, "expired", "reconnect_needed", None),
+    (SessionRefused(), 0, "error", "sign_in_refused", 10 * MINUTE),
+    (SessionRefused(), 1, "error", "sign_in_refused", 30 * MINUTE),
+    (SessionRefused(), 2, "error", "sign_in_refused", 80 * MINUTE),
+    (SessionRefused(), 3, "expired", "password_needed", None),
     (SignInLocked(1200), 0, "error", "sign_in_locked", 20 * MINUTE),
     (SignInLocked(), 0, "error", "sign_in_locked", 10 * MINUTE),
     (SignInLocked(1200), 1, "expired", "sign_in_locked", None),
@@ -74,7 +82,7 @@ LADDER = [
 def test_each_failure_has_its_status_its_reason_and_its_next_time(
     failure: EvercgmError, count: int, status: str, reason: str, wait: timedelta | None, chance: float
 ) -> None:
-    was = reason if count and reason != "reconnect_needed" else ("sign_in_refused" if count else None)
+    was = reason if count and not isinstance(failure, GrantRefused) else ("sign_in_refused" if count else None)
     before = Trouble(was, count, NOW)
 
     verdict = judge(failure, before, NOW, chance)
@@ -104,6 +112,14 @@ def test_a_press_during_a_lock_is_not_the_one_more_try() -> None:
         later,
         1,
     )
+
+
+def test_a_wait_that_sent_nothing_is_never_the_one_more_try_even_where_it_ends_meanwhile() -> None:
+    before = Trouble("sign_in_locked", 1, NOW)
+
+    verdict = judge(SignInLocked(1, sent=False), before, NOW + timedelta(seconds=1), 0.5)
+
+    assert (verdict.status, verdict.reason, verdict.next_sync_at, verdict.count) == ("error", "sign_in_locked", NOW, 1)
 
 
 VENDORS_DOING = [VendorTryLater(), VendorTryLater("away", 60), VendorRateLimited(), CallsHeldBack(30)]

@@ -252,6 +252,8 @@ def test_a_sync_that_began_late_says_that_nobody_was_fetching(page: Page, minute
         ("expired", "reconnect_needed", [None], True),
         ("expired", "reconnect_needed", ["vendor_unavailable"], True),
         ("expired", "reconnect_needed", ["password_needed"], False),
+        ("error", "unfollowed", [], True),
+        ("disconnected", "unfollowed", [], True),
         ("disconnected", "paused", [None], True),
         ("disconnected", "reconnect_needed", ["wrong_password"], False),
     ],
@@ -263,6 +265,22 @@ def test_a_pause_is_offered_where_something_would_go_on(
 
     assert call(page, "ways", "canRest", given) is expected
     assert call(page, "ways", "canSync", given) is (expected and status != "disconnected")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "expected"),
+    [
+        ("connected", None, False),
+        ("connected", "consent_ends_soon", True),
+        ("error", "vendor_unavailable", False),
+        ("error", "unfollowed", True),
+        ("expired", "wrong_password", True),
+    ],
+)
+def test_a_new_sign_in_is_offered_where_it_would_help(
+    page: Page, status: str, reason: str | None, *, expected: bool
+) -> None:
+    assert call(page, "ways", "offersSignIn", {"status": status, "reason": reason, "routes": []}) is expected
 
 
 def test_words_beside_an_older_value_ask_for_a_sign_in_only_where_nothing_else_brings_newer_ones(page: Page) -> None:

@@ -1,14 +1,25 @@
 """The right to call a vendor for one connection: a token that is fresh, refreshed by one process at a time."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
 from evercgm.core.counts import REFRESHES
-from evercgm.core.errors import CallsHeldBack, GrantRefused, ReconnectNeeded, VendorDenied, VendorTryLater
+from evercgm.core.errors import (
+    CallsHeldBack,
+    EvercgmError,
+    GrantRefused,
+    ReconnectNeeded,
+    SessionRefused,
+    SignInLocked,
+    VendorDenied,
+    VendorTryLater,
+)
 from evercgm.core.tokens import Secret, Tokens, is_due, signed_in_lately
+from evercgm.core.verdict import LOOKS_AGAIN
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import Password
@@ -45,20 +56,25 @@ class Access:
     async def call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         """Call the vendor with a fresh access token; after a 401 refresh once and repeat once.
 
-        Where a refresh is a sign-in by a kept password, there is none within four hours of the last: a session is used
-        to its very end, and one that is refused before is an outage.
+        Where a refresh is a sign-in by a password, there may be none now, or no password: then a session is used to its
+        very end, and what stands against the sign-in is raised where it is refused before. While the vendor has locked
+        the account nothing is sent at all.
 
         Raises what ``use`` raises, and GrantRefused, ReconnectNeeded, OperatorMustAct, VendorError.
         """
-        if is_due(self.loaded.tokens, self._clock()) and not self._sign_in_rests():
+        rests = self._sign_in_rests()
+        if isinstance(rests, SignInLocked):
+            raise rests
+        if is_due(self.loaded.tokens, self._clock()) and rests is None:
             await self._refresh_or_mark()
         try:
             return await self._use(use)
         except VendorDenied as denied:
             if not denied.expired_token:
                 raise
-        if self._sign_in_rests():
-            raise VendorTryLater("the vendor refuses a session that it gave lately")
+        rests = self._sign_in_rests()
+        if rests is not None:
+            raise rests
         await self._refresh_or_mark()
         return await self._use(use)
 
@@ -66,10 +82,25 @@ class Access:
         """New tokens, whether or not the present ones would do; at once stored. Raises what ``call`` does."""
         await self._refresh_or_mark()
 
-    def _sign_in_rests(self) -> bool:
-        """Whether only another sign-in would help, and the last one was lately. Without a password none is possible."""
-        tokens = self.loaded.tokens
-        return bool(tokens.refresh) and self._by_password and signed_in_lately(tokens, self._clock())
+    def _sign_in_rests(self) -> EvercgmError | None:
+        """What stands against another sign-in now, where only that would help; None: nothing, or it is long needed.
+
+        A lock lasts to the connection's stored time; who is not followed any more signs in for nothing; after a sign-in
+        there is none for four hours; and without a password none is possible.
+        """
+        tokens, now = self.loaded.tokens, self._clock()
+        if not self._by_password:
+            return None
+        if self.loaded.reason == "sign_in_locked" and self.loaded.next_sync_at and now < self.loaded.next_sync_at:
+            return SignInLocked(math.ceil((self.loaded.next_sync_at - now).total_seconds()), sent=False)
+        lives = bool(tokens.access) and now < tokens.expires_at
+        if lives and self.loaded.reason in LOOKS_AGAIN:
+            return ReconnectNeeded(self.loaded.reason)
+        if not tokens.refresh:
+            return SessionRefused("the vendor refuses a session before its end") if lives else None
+        if signed_in_lately(tokens, now):
+            return VendorTryLater("the vendor refuses a session that it gave lately")
+        return None
 
     @property
     def _by_password(self) -> bool:

@@ -51,7 +51,7 @@ async def resume(db: Database, caller: Caller, connection_id: str) -> None:
         row = await _own(conn, connection_id)
         if row["status"] in ("connected", "error"):
             return
-        ended = row["reason"] in ENDED
+        ended = _has_ended(row)
         if row["status"] == "expired" or ended or not row["has_tokens"]:
             if not await _goes_on(conn, connection_id):
                 raise ReconnectNeeded
@@ -61,6 +61,11 @@ async def resume(db: Database, caller: Caller, connection_id: str) -> None:
         await at_rest.resume(conn, connection_id, row["person_id"], waits)
         await record(conn, audit.owner(caller), "resumed", row["person_id"], connection_id=connection_id)
     log.info("resumed", connection_id=connection_id)
+
+
+def _has_ended(row: Row) -> bool:
+    """A lock that waits for no time was met again after it: the person is asked, the password is not sent anew."""
+    return row["reason"] in ENDED or (row["reason"] == "sign_in_locked" and not row["has_time"])
 
 
 async def _goes_on(conn: Connection, connection_id: str) -> bool:

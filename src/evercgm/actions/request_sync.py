@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 from evercgm.core.caller import Caller
 from evercgm.core.connection import BY_FILE
-from evercgm.core.errors import BadInput, CallsHeldBack, NothingToSync, NotYours, ReconnectNeeded, SyncTooSoon
+from evercgm.core.errors import (
+    BadInput,
+    CallsHeldBack,
+    NothingToSync,
+    NotYours,
+    ReconnectNeeded,
+    SignInLocked,
+    SyncTooSoon,
+)
 from evercgm.storage import budgets, connections, jobs, routes, runs
 from evercgm.storage.database import Connection, Database, Row, become_worker
 
@@ -41,7 +49,8 @@ async def request_sync(
 
     Where some of several connections were asked for within 60 s, the others are answered. Raises NotYours;
     SyncTooSoon where all were (never for an asked window); CallsHeldBack where the vendor is paused for all that are
-    left; BadInput(from) for a window that holds nothing or more than a year; ReconnectNeeded, NothingToSync.
+    left, SignInLocked where it has locked their sign-in for a while; BadInput(from) for a window that holds nothing or
+    more than a year; ReconnectNeeded, NothingToSync.
     """
     _check_window(start, end, datetime.now(UTC))
     async with db.as_person(caller.claims) as conn:
@@ -84,11 +93,11 @@ async def _request_all(
     conn: Connection, rows: list[Row], start: datetime | None, end: datetime | None
 ) -> list[RequestedRun]:
     found: list[RequestedRun] = []
-    refused: list[SyncTooSoon | CallsHeldBack] = []
+    refused: list[SyncTooSoon | CallsHeldBack | SignInLocked] = []
     for row in rows:
         try:
             found.append(await _request(conn, row, start, end))
-        except (SyncTooSoon, CallsHeldBack) as refusal:
+        except (SyncTooSoon, CallsHeldBack, SignInLocked) as refusal:
             refused.append(refusal)
     if refused and not found:
         raise min(refused, key=lambda refusal: refusal.retry_after_s or 0)
@@ -98,6 +107,7 @@ async def _request_all(
 async def _request(conn: Connection, row: Row, start: datetime | None, end: datetime | None) -> RequestedRun:
     found = await runs.open_run(conn, row["id"])
     if found is None:
+        _refuse_locked(row)
         await budgets.refuse_paused(conn, (row["provider"], row["region"]))
         if start is None and end is None:
             await _refuse_too_soon(conn, row["id"])
@@ -106,6 +116,12 @@ async def _request(conn: Connection, row: Row, start: datetime | None, end: date
         )
     await jobs.enqueue_syncs(conn, [row["id"]], jobs.PERSON_PRIORITY)
     return RequestedRun(found.id, found.connection_id, found.state)
+
+
+def _refuse_locked(row: Row) -> None:
+    """A sync before the time would send nothing (actions/access.py): who asks is told when it will."""
+    if row["reason"] == "sign_in_locked" and row["waits_s"] is not None and row["waits_s"] > 0:
+        raise SignInLocked(math.ceil(row["waits_s"]), sent=False)
 
 
 async def _refuse_too_soon(conn: Connection, connection_id: str) -> None:

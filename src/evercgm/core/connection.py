@@ -48,7 +48,7 @@ MESSAGES: dict[str, str] = {
 # After these only a new sign-in brings readings.
 NEEDS_SIGN_IN = (
     "reconnect_needed", "no_tokens", "wrong_password", "password_needed", "accept_terms", "verify_email", "two_factor",
-    "vendor_step", "nobody_followed", "unfollowed",
+    "vendor_step", "nobody_followed",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ EvercgmError
 │   ├── VendorChanged            an answer that we cannot read
 │   └── OperatorMustAct          our own client credentials are refused
 ├── GrantRefused                 the vendor refuses this refresh token or code
+│   └── SessionRefused           a session before its end, and no password is kept
 ├── ReconnectNeeded              only the person can mend it
 ├── NothingToSync            no connection, or only resting ones: the person acts first
 ├── NotYours                     row-level security gave no row
@@ -47,10 +48,14 @@ class VendorTryLater(VendorError):
 
 
 class SignInLocked(VendorTryLater):
-    """The vendor takes no sign-in of this account for a while; ``retry_after_s`` as it says."""
+    """The vendor takes no sign-in of this account for a while; ``retry_after_s`` as it says.
 
-    def __init__(self, retry_after_s: int | None = None):
+    ``sent`` False: the lock was known, so nothing was sent, and ``retry_after_s`` is what is left of the wait.
+    """
+
+    def __init__(self, retry_after_s: int | None = None, *, sent: bool = True):
         super().__init__("the vendor has locked the sign-in of this account for a while", retry_after_s)
+        self.sent = sent
 
 
 class VendorRateLimited(VendorTryLater):
@@ -86,6 +91,10 @@ class OperatorMustAct(VendorError):
 
 class GrantRefused(EvercgmError):
     """``invalid_grant``: this code or refresh token is not accepted (it may be transient)."""
+
+
+class SessionRefused(GrantRefused):
+    """A session before its end is not accepted (it may be transient), and no password is kept to sign in anew with."""
 
 
 class ReconnectNeeded(EvercgmError):

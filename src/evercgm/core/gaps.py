@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from evercgm.core.connection import CADENCE, NEEDS_SIGN_IN, UPLOAD_ALLOWANCE
-from evercgm.core.verdict import PASSING
+from evercgm.core.verdict import LOOKS_AGAIN, PASSING
 
 Reason = Literal[
     "vendor_delay",
@@ -33,7 +33,7 @@ LONGEST_CHANGE = timedelta(hours=24)
 # A due time that has passed by this much: nobody is there to take it.
 OVERDUE = timedelta(minutes=10)
 _OPERATOR = ("operator_must_act", "seal_broken", "vendor_changed")
-_GRANT = ("sign_in_refused", "sign_in_locked", *NEEDS_SIGN_IN)
+_GRANT = ("sign_in_refused", "sign_in_locked", *LOOKS_AGAIN, *NEEDS_SIGN_IN)
 
 MESSAGES: dict[Reason, str] = {
     "vendor_delay": "Not here yet: this vendor shows readings only after a while.",

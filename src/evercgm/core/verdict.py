@@ -12,6 +12,7 @@ from evercgm.core.errors import (
     OperatorMustAct,
     ReconnectNeeded,
     SealBroken,
+    SessionRefused,
     SignInLocked,
     VendorChanged,
     VendorDenied,
@@ -31,6 +32,11 @@ LOCK_LASTS = timedelta(minutes=10)
 PASSING = ("vendor_unavailable", "rate_limited")
 # A refused refresh may be transient: after these waits, and only then, the person is asked (dexcom facts A8.6).
 GRANT_LADDER = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=8), timedelta(hours=16))
+# Good sessions are refused for a while after a maintenance (libre facts A5). Shorter: such a vendor keeps readings for
+# half a day, and the person may have to be asked before.
+SESSION_LADDER = (timedelta(minutes=10), timedelta(minutes=30), timedelta(minutes=80))
+# What the person mends at the vendor: we look whether it was, by what we hold (libre facts A8).
+LOOKS_AGAIN = {"unfollowed": timedelta(days=1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,10 @@ class Verdict:
 def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) -> Verdict:
     """The failure ladder; ``chance`` in [0, 1) spreads the retries. Raises ``failure`` where it is none of a vendor's.
 
-    Only the person's own doing ends in ``expired``: an operator's mistake or a vendor's outage never does.
+    Only what a person must mend here ends in ``expired``: an operator's mistake or a vendor's outage never does.
     """
     if isinstance(failure, GrantRefused):
-        return _judge_grant(before, now)
+        return _judge_grant(failure, before, now)
     if isinstance(failure, CallsHeldBack):
         return _judge_held_back(failure, before, now, chance)
     if before.reason == "sign_in_refused" and isinstance(failure, VendorTryLater):
@@ -78,7 +84,7 @@ def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) 
 def _named(failure: EvercgmError) -> tuple[Status, str]:
     match failure:
         case ReconnectNeeded():
-            return "expired", failure.reason
+            return "error" if failure.reason in LOOKS_AGAIN else "expired", failure.reason
         case VendorRateLimited():
             return "connected", "rate_limited"
         case VendorTryLater():
@@ -99,7 +105,8 @@ def _named(failure: EvercgmError) -> tuple[Status, str]:
 
 def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> datetime | None:
     if isinstance(failure, ReconnectNeeded):
-        return None
+        wait = LOOKS_AGAIN.get(failure.reason)
+        return now + wait * (1 + 0.2 * chance) if wait else None
     if isinstance(failure, VendorTryLater):
         asked = timedelta(seconds=failure.retry_after_s) if failure.retry_after_s else None
         return next_retry(now, count, chance, asked)
@@ -111,8 +118,9 @@ def _next(failure: EvercgmError, now: datetime, count: int, chance: float) -> da
 
 def _judge_lock(failure: SignInLocked, before: Trouble, now: datetime, chance: float) -> Verdict:
     """One more try when the lock is over, and no third: tries are what locks an account (libre facts A4)."""
-    if before.reason == "sign_in_locked" and before.next_sync_at is not None and now < before.next_sync_at:
-        # Somebody pressed meanwhile: that was not the one more try.
+    early = before.next_sync_at is not None and now < before.next_sync_at
+    if before.reason == "sign_in_locked" and (early or not failure.sent):
+        # Somebody asked meanwhile: that was not the one more try.
         return Verdict("error", "sign_in_locked", before.next_sync_at, before.count)
     if before.reason == "sign_in_locked":
         return Verdict("expired", "sign_in_locked", None, before.count + 1)
@@ -133,14 +141,16 @@ def _not_before(before: Trouble, later: datetime | None) -> datetime | None:
     return max(filter(None, (later, before.next_sync_at)), default=None)
 
 
-def _judge_grant(before: Trouble, now: datetime) -> Verdict:
+def _judge_grant(failure: GrantRefused, before: Trouble, now: datetime) -> Verdict:
     """``invalid_grant``: one rung a time, and never because somebody asked for a sync in between."""
+    of_session = isinstance(failure, SessionRefused)
+    ladder, at_its_end = (SESSION_LADDER, "password_needed") if of_session else (GRANT_LADDER, "reconnect_needed")
     rung = before.count if before.reason == "sign_in_refused" else 0
     if rung and before.next_sync_at is not None and now < before.next_sync_at:
         return Verdict("error", "sign_in_refused", before.next_sync_at, rung)
-    if rung >= len(GRANT_LADDER) and before.adopted:
+    if rung >= len(ladder) and before.adopted:
         # A wrong region or key at the adoption would look just so: an operator's matter, it expires nobody.
         return Verdict("error", "operator_must_act", now + GRANT_LADDER[-1], 1)
-    if rung >= len(GRANT_LADDER):
-        return Verdict("expired", "reconnect_needed", None, rung + 1)
-    return Verdict("error", "sign_in_refused", now + GRANT_LADDER[rung], rung + 1)
+    if rung >= len(ladder):
+        return Verdict("expired", at_its_end, None, rung + 1)
+    return Verdict("error", "sign_in_refused", now + ladder[rung], rung + 1)

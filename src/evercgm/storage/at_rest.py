@@ -9,7 +9,10 @@ QUERIES = load_queries("at_rest.sql")
 
 
 async def lock_at_rest(conn: Connection, connection_id: str, person_id: str) -> Row | None:
-    """As the worker: the locked row's person_id, provider, status, reason, has_tokens, has_own_login. None: gone."""
+    """As the worker: the locked row's person_id, provider, status, reason, has_tokens, has_own_login, has_time.
+
+    None: gone.
+    """
     values = {"id": connection_id, "person_id": person_id}
     return await (await conn.execute(QUERIES["lock_at_rest"], values)).fetchone()
 

@@ -326,7 +326,7 @@ async def own_connection(conn: Connection, connection_id: str) -> Row | None:
 async def own_connections(
     conn: Connection, *, person_id: str | None = None, connection_id: str | None = None
 ) -> list[Row]:
-    """As the person: id and person_id of their connections that we sync."""
+    """As the person: id, person_id, status, provider, region, reason and waits_s of their connections that we sync."""
     values = {"person_id": person_id, "connection_id": connection_id}
     return await (await conn.execute(QUERIES["own_connections"], values)).fetchall()
 

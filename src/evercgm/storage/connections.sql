@@ -15,8 +15,9 @@ where p.id = %(person_id)s
   and p."ownerId" = (select auth.uid())::text
 
 -- name: own_connections
--- The connections of one person of the caller's, or of all of them, that are ours to sync.
-select c.id, c.person_id, c.status::text as status, c.provider::text as provider, s.region
+-- The connections of one person of the caller's, or of all of them, that are ours to sync. waits_s: until the next time.
+select c.id, c.person_id, c.status::text as status, c.provider::text as provider, s.region, s.reason,
+       extract(epoch from s.next_sync_at - now())::float8 as waits_s
 from public.cgm_connections c
 join public."Person" p on p.id = c.person_id
 join cgm_private.sync_state s on s.connection_id = c.id
@@ -217,7 +218,7 @@ with before as (
   update cgm_private.sync_state
   set next_sync_at = case
         when (select c.status from public.cgm_connections c where c.id = %(id)s) <> 'disconnected'
-          or %(reason)s = 'sign_in_refused'
+          or %(reason)s in ('sign_in_refused', 'sign_in_locked')
           then %(next_sync_at)s::timestamptz
       end,
       failures_since = coalesce(failures_since, now()),

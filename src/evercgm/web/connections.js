@@ -7,7 +7,7 @@ import { isBusy, keepFocus, setBusy } from './focus.js';
 import { goToVendor, makeConnectCards } from './connect.js';
 import { fillRoutes } from './routes.js';
 import { makeSignIn } from './sign_in.js';
-import { canRest, canSync, needsSignIn } from './ways.js';
+import { canRest, canSync, needsSignIn, offersSignIn } from './ways.js';
 import * as words from './words.js';
 
 const RUNS_SHOWN = 8;
@@ -101,10 +101,8 @@ function makeCard(first, host, dialog) {
     say(part(element, 'message'), message);
     part(element, 'message').hidden = message === '';
     fillFacts(connection, now);
-    const mendable = needsSignIn(connection);
-    const renewable = mendable || connection.reason === 'consent_ends_soon';
     const way = wayOf(host.providers(), connection);
-    part(element, 'reconnect').hidden = !(renewable && way?.regions.length);
+    part(element, 'reconnect').hidden = !(offersSignIn(connection) && way?.regions.length);
     // Where only files come there is nothing to fetch, nor to pause.
     part(element, 'sync').hidden = byFile || !canSync(connection);
     fillRest(rest, restWords, connection);

@@ -2,13 +2,20 @@
 
 const NEEDS_SIGN_IN = [
   'not_adopted', 'reconnect_needed', 'no_tokens', 'wrong_password', 'password_needed', 'accept_terms', 'verify_email',
-  'two_factor', 'vendor_step', 'nobody_followed', 'unfollowed',
+  'two_factor', 'vendor_step', 'nobody_followed',
 ];
+// It works, or is looked for again, without one.
+const SIGN_IN_HELPS = ['consent_ends_soon', 'unfollowed'];
 const BRINGS_READINGS = ['connected', 'error'];
 
 /** Whether only a new consent mends it, also where the vendor's no came during a pause. */
 export function needsSignIn(connection) {
   return connection.status === 'expired' || NEEDS_SIGN_IN.includes(connection.reason);
+}
+
+/** Whether a new consent is offered. */
+export function offersSignIn(connection) {
+  return needsSignIn(connection) || SIGN_IN_HELPS.includes(connection.reason);
 }
 
 /** Whether readings still come: by its own way, or by another one while its access has ended. */

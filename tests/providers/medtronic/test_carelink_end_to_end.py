@@ -229,7 +229,7 @@ async def test_an_ended_access_token_is_renewed_within_the_sync_and_saved(househ
 @pytest.mark.parametrize(
     ("fault", "value", "expected"),
     [
-        ("link_removed", True, ("expired", "unfollowed")),
+        ("link_removed", True, ("error", "unfollowed")),
         ("server_error", 504, ("connected", "vendor_unavailable")),
         ("forbidden", True, ("error", "vendor_denied")),
         ("clocks_missing", "all", ("error", "vendor_changed")),
