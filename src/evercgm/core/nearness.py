@@ -27,9 +27,9 @@ _PROVIDERS = {"clarity_csv": "dexcom", "libreview_csv": "abbott", "carelink_csv"
 # One decimal of mmol/L is 1.8 mg/dL: what was rounded to it comes back at most 1 mg/dL away.
 _MG_DL = {"mg/dL": 0, "mmol/L": 1}
 # LibreView writes what lies beyond the range as its end (libre facts B); Libre's cloud with a flag, or as the end, too.
-# So 39 and 40 are one reading of a minute, and so are 401 and 500. The file cannot tell a measured 40 from what is lower:
-# it stays the number that it is. Called low, it would part from the cloud's measured 40, and both count as very low.
-# What the cloud says is what is stored in the end.
+# So 39 and 40 are one reading of a minute, and so are 401 and 500. The file cannot tell a measured 40 from less, so it
+# stays the number that it is: called low, it would part from the cloud's measured 40, and both count as very low. What
+# the cloud says is what is stored in the end.
 _BY_ENDS = "libreview_csv"
 RANGE_ENDS: Mapping[str, int] = {
     "below": BELOW_RANGE_MG_DL, "lowest": 40, "above": ABOVE_RANGE_MG_DL, "highest": 500,
