@@ -54,6 +54,16 @@ def test_a_set_that_is_marked_counts_also_days_later_and_behind_a_gap(new: str) 
     assert instants(file_of(rows, [("2026/03/31", "11:02:30", new)])) == [at for at, _, _ in rows]
 
 
+def test_a_set_back_that_is_marked_counts_also_days_later() -> None:
+    """At 01:00 UTC of 25 October clocks go back."""
+    start, is_set = datetime(2026, 10, 24, 20, 0, tzinfo=UTC), datetime(2026, 10, 28, 10, 2, 30, tzinfo=UTC)
+    rows = [
+        (at, shown + AN_HOUR * (1 if at < is_set else -1), v) for at, shown, v in rows_of_a_pump(is_set, 100, start)
+    ]
+
+    assert instants(file_of(rows, [("2026/10/28", "12:02:30", "11:02:30")])) == [at for at, _, _ in rows]
+
+
 def test_a_gap_of_an_hour_is_no_set_where_another_one_is_marked() -> None:
     is_set = SPRING + 7 * AN_HOUR
     rows = [row for row in rows_of_a_pump(is_set) if not 3 * AN_HOUR <= row[0] - SPRING < 4 * AN_HOUR]

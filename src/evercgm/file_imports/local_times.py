@@ -229,9 +229,10 @@ class Clock:
         """Where the clock does not go on by a few minutes: the first row of the same offset, and the row after."""
         start = 0
         for place, (before, local) in enumerate(pairwise(shown), 1):
-            if not before <= local <= before + _SET_WITHIN:
+            goes_on = before <= local <= before + _SET_WITHIN
+            if not goes_on:
                 yield start, place
-            if self._offset(local) != self._offset(before):
+            if (not goes_on or local.hour != before.hour) and self._offset(local) != self._offset(before):
                 start = place
 
     def _sets(
