@@ -117,6 +117,31 @@ def test_a_column_that_is_missing_is_named() -> None:
         read(CLARITY_HEADER.replace("Glucose Value (mg/dL)", "Glucosewert").encode())
 
 
+@pytest.mark.parametrize("columns", [13, 14])
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_headings_in_another_language_are_known_by_their_shape_and_english_is_asked_for(
+    columns: int, zone: str | None
+) -> None:
+    headings = [
+        "Index", "Zeitstempel (JJJJ-MM-TTThh:mm:ss)", "Ereignistyp", "Ereignissubtyp", "Patienteninfo", "Geräteinfo",
+        "Quellgerät-ID", "Glukosewert (mmol/L)", "Insulinwert (u)", "Kohlenhydratwert (Gramm)", "Dauer (hh:mm:ss)",
+        "Änderungsrate (mmol/L/min)", "Transmitterzeit (lange Ganzzahl)", "Transmitter-ID",
+    ]  # fmt: skip
+
+    with pytest.raises(CellRefused, match="set Clarity to English, and export it again") as refused:
+        read(";".join(headings[:columns]).encode() + b"\r\n1;;Vorname;;Test\r\n", Answers(zone))
+
+    assert refused.value.line == 1
+
+
+def test_empty_lines_before_the_headings_are_read_over() -> None:
+    body = b"\r\n  \r\n" + clarity([("2026-03-13T08:00:00", 101, 500)])
+
+    assert [one.glucose_mg_dl for one in read(body).readings] == [101]
+    with pytest.raises(CellRefused, match="line 6, column 8"):
+        read(b"\r\n  \r\n" + clarity([("2026-03-13T08:00:00", 7, 500)]))
+
+
 def test_headings_may_have_curly_quotes_and_blanks() -> None:
     body = clarity([("2026-03-13T08:00:00", 101, 5)]).decode().replace("Event Type", " “Event  Type” ")
 

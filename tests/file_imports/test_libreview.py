@@ -114,6 +114,14 @@ def test_what_cannot_be_taken_refuses_the_file_at_its_line_and_column(
     assert (refused.value.line, refused.value.column) == place
 
 
+@pytest.mark.parametrize("text", ["40", "45", "55.5", '"45,0"', "100"])
+def test_a_number_that_only_mg_dl_can_have_refuses_a_file_in_mmol_l(text: str) -> None:
+    with pytest.raises(CellRefused, match="cannot be a glucose value in mmol/L") as refused:
+        read(libreview([("13-03-2026 08:00", 0, "5.3"), ("13-03-2026 08:05", 0, text)], "mmol/L"))
+
+    assert (refused.value.line, refused.value.column) == (4, 5)
+
+
 @pytest.mark.parametrize(
     ("word", "flag"), [("LO", "low"), ("Low", "low"), ("HI", "high"), ("Hoch", "high"), ("Élevé", "high")]
 )
@@ -124,7 +132,8 @@ def test_words_for_what_lies_beyond_the_sensor_are_readings_with_their_flag(word
 
 
 @pytest.mark.parametrize(
-    ("text", "mg_dl", "flag"), [("2,2", 40, None), ('"2,2"', 40, None), ("27.8", 500, None), ("1.9", 39, "low")]
+    ("text", "mg_dl", "flag"),
+    [("2,2", 40, None), ('"2,2"', 40, None), ("27.8", 500, None), ("39.9", 401, "high"), ("1.9", 39, "low")],
 )
 def test_values_in_mmol_l_are_times_eighteen_and_below_the_range_they_are_low(
     text: str, mg_dl: int, flag: str | None

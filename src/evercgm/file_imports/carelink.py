@@ -2,16 +2,16 @@
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, TextIO
 
 from evercgm.core.errors import BadInput, CellRefused
 from evercgm.core.nearness import Unit
 from evercgm.core.reading import Reading
-from evercgm.file_imports.local_times import Calendar, Clock, Moment, zone_of
+from evercgm.file_imports.local_times import LONGEST_STEP, Calendar, Clock, Moment, SetClock, zone_of
 from evercgm.file_imports.parsed import Answers, Format, Parsed, Row
 from evercgm.file_imports.rows import cell, name_of, place_of, rows_of, unit_in, unit_of
 from evercgm.file_imports.values import Value, glucose
@@ -23,6 +23,7 @@ _KINDS = {
     "sensor calibration bg": "calibration",
 }  # fmt: skip
 _PRODUCT = re.compile(r"((MiniMed|Guardian|Simplera)\W[\w .-]{1,30}?)( MMT-\w+)?", re.IGNORECASE)
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d.*")
 _FOREIGN = ("index", "datum", "date", "fecha", "data", "dato")
 
 
@@ -34,13 +35,17 @@ class _Mark(NamedTuple):
 
 @dataclass(slots=True)
 class _Block:
-    """Rows of one device under one header; ``unit`` is None where it has no sensor values."""
+    """Rows of one device under one header; ``unit`` is None where it has no sensor values.
+
+    ``sets``: where its clock was set. They stand in the pump's block, and its sensor's block has the same serial.
+    """
 
     device: str
     serial: str
     columns: Mapping[str, int] = field(default_factory=dict)
     unit: Unit | None = None
     marks: list[_Mark] = field(default_factory=list)
+    sets: list[SetClock] = field(default_factory=list)
 
     def cell(self, row: Row, name: str) -> str:
         """The row's cell below a heading; "" where it is empty, or only dashes."""
@@ -81,8 +86,7 @@ def _read(text: TextIO, delimiter: str, answers: Answers, now: datetime) -> Pars
     if len(units) > 1:
         raise BadInput("file", "its blocks have different units: export it again in one")
     (unit,) = units
-    clock = Clock(zone)
-    return Parsed(unit, tuple(reading for block in blocks for reading in _readings(block, clock, unit)), skipped)
+    return Parsed(unit, tuple(_readings(blocks, Clock(zone), unit)), skipped)
 
 
 def _blocks(
@@ -126,6 +130,8 @@ def _take(
 ) -> None:
     raw = block.cell(row, "sensor glucose")
     shown = _shown(block, row, line, calendar) if raw or block.cell(row, "date") else None
+    if shown is not None:
+        block.sets.extend(_sets_in(block.cell(row, "new device time"), shown, calendar))
     if shown is None or not raw or block.unit is None:
         skipped[_kind_of(block, row)] += 1
         return
@@ -154,11 +160,41 @@ def _shown(block: _Block, row: Row, line: int, calendar: Calendar) -> datetime:
     return datetime.combine(day, time)
 
 
-def _readings(block: _Block, clock: Clock, unit: Unit) -> Iterator[Reading]:
+def _sets_in(text: str, shown: datetime, calendar: Calendar) -> Iterator[SetClock]:
+    """The set that a row marks. Whether and how a date stands before its time was never seen, so it is not read.
+
+    A clock is set by less than half a day, else it is of no help here; and so is a text without a time.
+    """
+    found = _TIME_OF_DAY.search(text)
+    time = calendar.time_of_day(found[0].strip()) if found else None
+    if time is not None:
+        days = (shown + timedelta(days=n) for n in (-1, 0, 1))
+        yield SetClock(shown, min((datetime.combine(day, time) for day in days), key=lambda one: abs(one - shown)))
+
+
+def _newest_first(blocks: Sequence[_Block]) -> bool:
+    """As the website writes them: the Index rises backwards in time. Told by the whole file, as clocks have steps."""
+    risen = sum((one.marks[-1].shown - one.marks[0].shown for one in blocks if one.marks), timedelta())
+    return risen <= LONGEST_STEP
+
+
+def _readings(blocks: Sequence[_Block], clock: Clock, unit: Unit) -> Iterator[Reading]:
+    newest_first = _newest_first(blocks)
+    sets: defaultdict[str, list[SetClock]] = defaultdict(list)
+    for block in blocks:
+        sets[block.serial] += block.sets
+    for one in sets.values():
+        one.sort()
+    for block in blocks:
+        shown = [one.shown for one in block.marks]
+        yield from _readings_of(block, clock.moments(shown, newest_first=newest_first, sets=sets[block.serial]), unit)
+
+
+def _readings_of(block: _Block, moments: Sequence[Moment], unit: Unit) -> Iterator[Reading]:
     hashed = hashlib.sha256(block.serial.encode()).hexdigest()[:16]
     product = _PRODUCT.fullmatch(block.device)
     seen: Counter[str] = Counter()
-    for mark, moment in zip(block.marks, clock.moments([one.shown for one in block.marks], by_hand=True), strict=True):
+    for mark, moment in zip(block.marks, moments, strict=True):
         key = f"sg:{hashed}:{mark.shown.isoformat()}:{mark.original} {unit}{':2' if moment.second_pass else ''}"
         seen[key] += 1
         yield _reading(mark, moment, key if seen[key] == 1 else f"{key}:{seen[key]}", product and product[1])

@@ -11,7 +11,7 @@ from evercgm.core.nearness import Unit
 from evercgm.core.reading import Reading
 from evercgm.file_imports.local_times import Calendar, Clock, Moment, zone_of
 from evercgm.file_imports.parsed import Answers, Format, Parsed, Row
-from evercgm.file_imports.rows import cell, name_of, place_of, rows_of, unit_of
+from evercgm.file_imports.rows import cell, name_of, place_of, rows_of, unit_in, unit_of
 from evercgm.file_imports.values import Value, glucose
 
 # A "Fasting Glucose" of a G7 is a value of its sensor, too (dexcom facts C).
@@ -48,15 +48,25 @@ class _Egv(NamedTuple):
 
 
 def _recognise(head: Sequence[Row]) -> bool:
-    names = [name_of(one) for one in head[0]] if head else []
-    return {"timestamp", "event type"} <= set(names) and "index" in names
+    header = next(filter(_is_filled, head), ())
+    names = [name_of(one) for one in header]
+    return ({"timestamp", "event type"} <= set(names) and "index" in names) or _is_foreign_header(header)
+
+
+def _is_filled(row: Row) -> bool:
+    return any(one.strip() for one in row)
+
+
+def _is_foreign_header(row: Row) -> bool:
+    """Another language's: as many columns, and a unit; some copies lack the transmitter's (dexcom facts C)."""
+    return len(row) in (13, 14) and name_of(row[0]) == "index" and any(unit_in(one) for one in row)
 
 
 def _read(text: TextIO, delimiter: str, answers: Answers, now: datetime) -> Parsed:
-    zone = zone_of(answers.time_zone)
     rows = rows_of(text, delimiter)
-    line, header = next(rows)
+    line, header = next((line, row) for line, row in rows if _is_filled(row))
     columns = _columns(header, line)
+    zone = zone_of(answers.time_zone)
     unit = unit_of(header[columns.glucose], answers, line)
     skipped: Counter[str] = Counter()
     found = list(_egvs(rows, columns, unit, Calendar("year_first", zone, now), skipped))
@@ -73,7 +83,8 @@ def _columns(header: Row, line: int) -> _Columns:
     columns = _Columns(*(place_of(names, name) for name in wanted))
     for name, place in zip(wanted[:3], columns[:3], strict=True):
         if place < 0:
-            raise CellRefused(line, len(header), f"this Clarity file has no column for {name}: export it in English")
+            words = f"this Clarity file has no column for {name}: set Clarity to English, and export it again"
+            raise CellRefused(line, len(header), words)
     return columns
 
 

@@ -1,9 +1,11 @@
 """What a device's clock showed into instants: forms of dates and times, order of day and month, the repeated hour."""
 
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from operator import attrgetter
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -12,9 +14,11 @@ from evercgm.core.errors import AnswerNeeded, BadInput, CellRefused
 DateOrder = Literal["day_first", "month_first", "year_first"]
 ORDERS: tuple[DateOrder, ...] = ("day_first", "month_first")
 EARLIEST = date(1970, 1, 1)
-# A step back of more is no change between summer and winter time.
-_LONGEST_STEP = timedelta(hours=3)
+# A step of more is no change between summer and winter time.
+LONGEST_STEP = timedelta(hours=3)
 _A_MINUTE, _A_DAY = timedelta(minutes=1), timedelta(days=1)
+# So long after the zone's change a step of its size is the set that follows it; a later one could be of a journey.
+_UNMARKED_WITHIN, _MARKED_WITHIN = _A_DAY, timedelta(days=7)
 # Between two readings the clock has gone on by a few minutes.
 _SET_WITHIN = timedelta(minutes=15)
 _DATE = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})")
@@ -157,6 +161,13 @@ class Moment(NamedTuple):
     second_pass: bool = False
 
 
+class SetClock(NamedTuple):
+    """What a device's clock showed before and after somebody set it."""
+
+    before: datetime
+    after: datetime
+
+
 class Clock:
     """A device's clock in one zone. Where it jumped ahead it is taken to have been moved later: no time is refused."""
 
@@ -165,18 +176,19 @@ class Clock:
         # By hours since the first day of all; None: the offset is not the same throughout the hour.
         self._offsets: dict[int, timedelta | None] = {}
 
-    def moments(self, shown: Sequence[datetime], *, by_hand: bool = False) -> list[Moment]:
-        """The instants of one device's times (naive), in the file's order: all rising, or all falling.
+    def moments(
+        self, shown: Sequence[datetime], *, newest_first: bool = False, sets: Sequence[SetClock] | None = None
+    ) -> list[Moment]:
+        """The instants of one device's times (naive), in the file's order; what that is, the format knows.
 
         In an hour that comes twice a step back, as time goes, begins the second pass; without one it is the first.
-        ``by_hand``: the device's clock goes back when somebody sets it, within a day after the zone's own.
+        ``sets``: the device's clock follows the zone's change when somebody sets it, and these (rising) are marked.
         """
-        falling = 2 * sum(one > other for one, other in pairwise(shown)) > len(shown) - 1
-        in_time = shown[::-1] if falling else shown
+        in_time = shown[::-1] if newest_first else shown
         found = self._in_time(in_time)
-        if by_hand:
-            self._hold_until_set(in_time, found)
-        return found[::-1] if falling else found
+        if sets is not None:
+            self._hold_until_set(in_time, found, sets)
+        return found[::-1] if newest_first else found
 
     def _in_time(self, shown: Sequence[datetime]) -> list[Moment]:
         found: list[Moment] = []
@@ -188,25 +200,65 @@ class Clock:
                 second = False
                 found.append(Moment(local.replace(tzinfo=UTC) - offset, offset // _A_MINUTE))
             elif self.comes_twice(local):
-                second = second or (before is not None and timedelta() < before - local < _LONGEST_STEP)
+                second = second or (before is not None and timedelta() < before - local < LONGEST_STEP)
                 found.append(self.moment(local, second_pass=second))
             else:
                 found.append(self.moment(local))
             before = local
         return found
 
-    def _hold_until_set(self, shown: Sequence[datetime], found: list[Moment]) -> None:
-        """Between the zone's change and the step back that tells of it, the former offset still counts."""
+    def _hold_until_set(self, shown: Sequence[datetime], found: list[Moment], sets: Sequence[SetClock]) -> None:
+        """Between the zone's change and the set that follows it, the former offset still counts.
+
+        A marked set is surer than a step, and of two steps the first is taken: the other is a gap.
+        """
+        steps = list(self._steps(shown))
+        held: set[int] = set()
+        for start, end, former in (*self._sets(shown, steps, sets), *self._sets(shown, steps), *self._not_set(shown)):
+            moved_by_itself = (
+                start > 0 and timedelta() <= found[start].instant - found[start - 1].instant <= _SET_WITHIN
+            )
+            if start in held or moved_by_itself:
+                continue
+            held.add(start)
+            found[start:end] = [
+                Moment(one.replace(tzinfo=UTC) - former, former // _A_MINUTE) for one in shown[start:end]
+            ]
+
+    def _steps(self, shown: Sequence[datetime]) -> Iterator[tuple[int, int]]:
+        """Where the clock does not go on by a few minutes: the first row of the same offset, and the row after."""
+        start = 0
         for place, (before, local) in enumerate(pairwise(shown), 1):
-            if before <= local:
+            goes_on = before <= local <= before + _SET_WITHIN
+            if not goes_on:
+                yield start, place
+            if (not goes_on or local.hour != before.hour) and self._offset(local) != self._offset(before):
+                start = place
+
+    def _sets(
+        self, shown: Sequence[datetime], steps: Sequence[tuple[int, int]], marked: Sequence[SetClock] | None = None
+    ) -> Iterator[tuple[int, int, timedelta]]:
+        """Where the zone's new offset begins, where the clock was set to it, and the former offset."""
+        reach = _UNMARKED_WITHIN if marked is None else _MARKED_WITHIN
+        for start, place in steps:
+            before, local = shown[place - 1], shown[place]
+            step = local - before if marked is None else _marked_step(before, local, marked)
+            former, later = self._latest_offset(local - reach), self._latest_offset(local)
+            if step is None or former == later or self._offset(before) != later:
                 continue
-            later, former = self._latest_offset(local), self._latest_offset(local - _A_DAY)
-            if former <= later or abs(before - local - (former - later)) > _SET_WITHIN:
-                continue
-            for n in range(place - 1, -1, -1):
-                if self._offset(shown[n]) != later:
-                    break
-                found[n] = Moment(shown[n].replace(tzinfo=UTC) - former, former // _A_MINUTE)
+            if abs(step - (later - former)) <= _SET_WITHIN:
+                yield start, place, former
+
+    def _not_set(self, shown: Sequence[datetime]) -> Iterator[tuple[int, int, timedelta]]:
+        """A clock that went on through the hour that was left out, in a file that ends within the day."""
+        end = len(shown)
+        start = next((n for n in range(end - 1, -1, -1) if self._offset(shown[n]) != self._offset(shown[-1])), end) + 1
+        if start >= end or shown[-1] - shown[start] > _UNMARKED_WITHIN:
+            return
+        before = shown[start - 1]
+        former = _of(before.replace(tzinfo=self._zone))
+        if former < self._latest_offset(before) and shown[start] - before <= _SET_WITHIN:
+            yield start, end, former
 
     def moment(self, local: datetime, *, second_pass: bool = False) -> Moment:
         """The instant of one time; ``second_pass`` counts only in an hour that comes twice."""
@@ -242,3 +294,12 @@ def _of(aware: datetime) -> timedelta:
     offset = aware.utcoffset()
     assert offset is not None  # noqa: S101 - a zone always has one
     return offset
+
+
+def _marked_step(before: datetime, local: datetime, marked: Sequence[SetClock]) -> timedelta | None:
+    """How far the clock was set between two rows, by the first mark (they rise). A set back shows itself by a step."""
+    place = bisect_left(marked, before, key=attrgetter("before"))
+    if place == len(marked) or marked[place].after > local:
+        return None
+    step = marked[place].after - marked[place].before
+    return step if step > timedelta() or local < before else None

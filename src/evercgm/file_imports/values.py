@@ -10,6 +10,8 @@ from evercgm.core.reading import ABOVE_RANGE_MG_DL, BELOW_RANGE_MG_DL, Flag
 # is far outside is of another unit, or damaged.
 LOWEST, HIGHEST = 40, 500
 LOWEST_PLAUSIBLE, HIGHEST_PLAUSIBLE = 20, 1000
+# From here on a number is one of mg/dL (libre facts B), and a low one: sensors end at 27.8 mmol/L.
+NO_MMOL_L = 40
 # One decimal of mmol/L times 18, rounded: all cut-points agree, and the original can be read from it (metrics 1).
 MG_DL_OF_MMOL_L = 18
 # In the languages of the exports that we know; English was seen, the others are the plain words for it.
@@ -35,7 +37,8 @@ def glucose(text: str, unit: Unit) -> Value | str:
         return f"{shown} is neither a glucose value in {unit} nor a word for high or low that we know"
     number = float(text.replace(",", "."))
     mg_dl = math.floor(number * (MG_DL_OF_MMOL_L if unit == "mmol/L" else 1) + 0.5)
-    if not LOWEST_PLAUSIBLE <= mg_dl <= HIGHEST_PLAUSIBLE:
+    is_other_unit = unit == "mmol/L" and number >= NO_MMOL_L
+    if is_other_unit or not LOWEST_PLAUSIBLE <= mg_dl <= HIGHEST_PLAUSIBLE:
         return f"{shown} cannot be a glucose value in {unit}"
     if mg_dl < LOWEST:
         return BELOW_RANGE_MG_DL, "low"

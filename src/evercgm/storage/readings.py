@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from evercgm.core.nearness import FILE_STREAMS, USUAL, WIDEST, nearness_of
+from evercgm.core.nearness import FILE_STREAMS, RANGE_ENDS, USUAL, WIDEST, nearness_of
 from evercgm.core.reading import BELOW_RANGE_MG_DL, EPOCH, UNREAD, Batch, Reading, ids_in
 from evercgm.core.sync import Window
 from evercgm.storage.database import Connection, load_queries
@@ -26,9 +26,9 @@ _FILES = {
     "files": list(FILE_STREAMS),
     "files_seconds": [near.seconds for near in FILE_STREAMS.values()],
     "files_mg_dl": [near.mg_dl for near in FILE_STREAMS.values()],
-    "widest_s": WIDEST.seconds,
-    "widest_mg_dl": WIDEST.mg_dl,
-}
+    "files_by_ends": [near.by_ends for near in FILE_STREAMS.values()],
+    "widest_s": WIDEST.seconds, "widest_mg_dl": WIDEST.mg_dl, **RANGE_ENDS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +239,7 @@ async def _match(conn: Connection, owner: Owner, sent: list[_Sent], absences: di
         "of_file": owner.stream in FILE_STREAMS,
         "near_s": near.seconds,
         "near_mg_dl": near.mg_dl,
+        "near_by_ends": near.by_ends,
         "records": _as_json(sent),
         "lesser": list(owner.lesser),
         "greater": list(owner.greater),

@@ -94,11 +94,11 @@ select not exists (
 
 -- name: match
 -- The incoming records that are stored already: each with its reading, found (1) by its key, (2) by the transmitter's
--- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal value
--- as near as the two streams need it (core/nearness.py), (4) within the slot among what came by a lesser or a greater
--- way. Settled: what is stored says the same, so there is nothing to write. Where something is: first, makers: of this
--- way's records of the reading this one has the first key, and the lesser records that it has as well; whether files, and
--- clouds, tell of the same reading, too.
+-- clock (a file names no transmitter as a cloud does: there only beside its value and within a day), (3) by an equal
+-- value, or the same end of the range, as near as the two streams need it (core/nearness.py), (4) within the slot among
+-- what came by a lesser or a greater way. Settled: what is stored says the same, so there is nothing to write. Where
+-- something is: first, makers: of this way's records of the reading this one has the first key, and the lesser records
+-- that it has as well; whether files, and clouds, tell of the same reading, too.
 -- By the transmitter's clock: through the hash of the person, which no other index has. Of somebody new the planner expects
 -- a single row, and would look for the tick in all of them by the key's index as gladly as by the right one.
 -- Beside it, without a trip of its own: what is stored between start and end and did not come is noted as absent. (The
@@ -110,8 +110,10 @@ with incoming as materialized (
     transmitter text, ticks bigint
   )
 ), files as materialized (
-  select f.stream, f.seconds, f.mg_dl
-  from unnest(%(files)s::text[], %(files_seconds)s::int[], %(files_mg_dl)s::int[]) as f (stream, seconds, mg_dl)
+  select f.stream, f.seconds, f.mg_dl, f.by_ends
+  from unnest(
+    %(files)s::text[], %(files_seconds)s::int[], %(files_mg_dl)s::int[], %(files_by_ends)s::boolean[]
+  ) as f (stream, seconds, mg_dl, by_ends)
 ), gone as (
   select d.record_key
   from public.glucose_readings r
@@ -167,22 +169,28 @@ with incoming as materialized (
              from public.glucose_readings r
              cross join lateral (
                select abs(extract(epoch from r."timestamp" - (i.measured_at at time zone 'UTC'))) as seconds,
-                      abs(r.value - i.value) as mg_dl
+                      abs(r.value - i.value) as mg_dl,
+                      (least(r.value, i.value), greatest(r.value, i.value))
+                        in ((%(below)s, %(lowest)s), (%(above)s, %(highest)s)) as by_end
              ) apart
              where r.person_id = %(person_id)s
                and r.source = 'cgm'
                and r."timestamp" between (i.measured_at at time zone 'UTC') - %(widest_s)s * interval '1 second'
                                      and (i.measured_at at time zone 'UTC') + %(widest_s)s * interval '1 second'
-               and r.value between i.value - %(widest_mg_dl)s and i.value + %(widest_mg_dl)s
+               and (apart.mg_dl <= %(widest_mg_dl)s or apart.by_end)
                and (
-                 (apart.seconds <= %(near_s)s and apart.mg_dl <= %(near_mg_dl)s)
+                 (apart.seconds <= %(near_s)s
+                   and (apart.mg_dl <= %(near_mg_dl)s or (apart.by_end and %(near_by_ends)s::boolean)))
                  or exists (
                    select
                    from cgm_private.reading_details d
                    join files f on f.stream = d.stream
                    where d.reading_id = r.id
                      and apart.seconds <= greatest(f.seconds, %(near_s)s)
-                     and apart.mg_dl <= greatest(f.mg_dl, %(near_mg_dl)s)
+                     and (
+                       apart.mg_dl <= greatest(f.mg_dl, %(near_mg_dl)s)
+                       or (apart.by_end and (f.by_ends or %(near_by_ends)s::boolean))
+                     )
                  )
                )
              order by apart.seconds
