@@ -74,7 +74,7 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
     (errors.VendorChanged, 502, "vendor_changed", "The vendor sent an answer that we cannot read."),
-    (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
+    (errors.OperatorMustAct, 502, "operator_must_act", "The vendor refuses this service. The operator must act."),
     (errors.VendorError, 503, "vendor_unavailable", "The vendor's cloud does not answer as it should. Try again."),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
     (errors.ReconnectNeeded, 409, "reconnect_needed", MESSAGES["reconnect_needed"]),
@@ -87,6 +87,12 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
     (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )
+_OPERATOR_MUST: dict[errors.Cure, str] = {
+    "credentials": "The operator must renew our access at the vendor.",
+    "app_version": "The vendor wants a newer app version named: the operator must set it. It is not your account.",
+    "address": "The vendor refuses the address of this service. It says nothing about your account or password.",
+    "release": "The vendor has moved, and this service must be brought up to date. Nothing is wrong with your account.",
+}
 _NOTHING_TO_SYNC = {
     "not_connected": "This person has no connection that we sync. Connect one first.",
     "paused": "This connection is paused. Resume it first.",
@@ -167,7 +173,9 @@ def _code(exc: errors.EvercgmError, code: str) -> str:
 
 
 def _detail(exc: errors.EvercgmError, detail: str) -> str:
-    """The step that a person must take has a sentence of its own."""
+    """The step that a person must take, or the operator, has a sentence of its own."""
+    if isinstance(exc, errors.OperatorMustAct):
+        return _OPERATOR_MUST[exc.cure]
     return MESSAGES.get(exc.reason, detail) if isinstance(exc, errors.ReconnectNeeded) else detail
 
 

@@ -26,6 +26,7 @@ SHORTEST_PAUSE_S = 30
 # Where the vendor does not say how long.
 FIRST_PAUSE_S = 60
 LONGEST_PAUSE_S = 3600
+LONGEST_PAUSE = timedelta(seconds=LONGEST_PAUSE_S)
 # An hour without a 429, and the next one is the first again.
 FORGIVEN_AFTER = timedelta(hours=1)
 # A probe that has not come back by then gives way to another.

@@ -84,6 +84,11 @@ async def refuse_paused(conn: Connection, place: Place) -> None:
         raise CallsHeldBack(row["seconds"])
 
 
+async def pause_for(conn: Connection, place: Place, reason: str) -> None:
+    """As the worker: keep what the place is paused for; where nothing paused it yet, it is now, for an hour."""
+    await conn.execute(QUERIES["pause_for"], {**_values(place), "reason": reason, "lasts": limits.LONGEST_PAUSE})
+
+
 async def _take(conn: Connection, values: Row, now: datetime, calls: int) -> Taken:
     row = await (await conn.execute(QUERIES["take_calls"], {**values, "now": now, "calls": calls})).fetchone()
     await conn.execute(QUERIES["forget_old_calls"], {**values, "now": now})

@@ -74,7 +74,7 @@ async def sign_in(http: httpx2.AsyncClient, app: VendorApp, given: Credentials) 
         followed = await client.connections(http, app, access)
     except VendorDenied as denied:
         if not denied.expired_token:
-            raise OperatorMustAct("the vendor's gate refuses our calls") from None
+            raise OperatorMustAct("the vendor's gate refuses our calls", "address") from None
         # Seen after a maintenance: fresh tokens are refused for a while. It says nothing about the password.
         raise VendorTryLater("the vendor does not take the token that it has just given") from None
     kept = Kept(given.username.reveal(), given.password.reveal(), "")
@@ -154,7 +154,7 @@ def _judged(app: VendorApp, answer: Answer) -> Envelope:
     raise_if_passing(answer)
     envelope = client.read_answer(app, answer)
     if answer.status == 403:
-        raise OperatorMustAct("the vendor's gate refuses our sign-ins")
+        raise OperatorMustAct("the vendor's gate refuses our sign-ins", "address")
     if answer.status != 200:
         raise VendorChanged(f"a sign-in was answered with status {answer.status}")
     if envelope.status != client.GOOD:
