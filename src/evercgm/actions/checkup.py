@@ -118,7 +118,7 @@ def check_connections(
 ) -> list[Check]:
     """One line a provider and region; worse where all of a region wait for the operator.
 
-    ``set_up``: where we are registered, or offered. ``pauses``: for what each place was paused last.
+    ``set_up``: where we are registered, or offered. ``pauses``: for what each place is paused.
     """
     places = sorted({(group.provider, group.region or "") for group in groups if group.ours})
     checks = [
@@ -156,7 +156,7 @@ def _place(group: Group) -> Place | None:
 
 
 def _check_region(place: Place, groups: Sequence[Group], cause: str) -> Check:
-    """``cause``: that it is not set up, or for what it was paused last."""
+    """``cause``: that it is not set up, or for what it is paused."""
     name = f"connections/{'/'.join(place)}"
     waiting = sum(group.count for group in groups if group.reason == REASON)
     awake = sum(group.count for group in groups if group.status not in RESTING)

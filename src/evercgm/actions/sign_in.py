@@ -42,7 +42,7 @@ async def by_password(
     """Sign in once; the connection's id. The password goes to the vendor and, only where the person lets us, is kept.
 
     Raises NotYours, BadInput(region), TooOften (6 tries an hour), ReconnectNeeded(reason), ChooseFirst, OtherAccount,
-    and what a vendor's failure raises; then nothing was changed.
+    and what a vendor's failure raises; then nothing was changed. SignInsHeldBack during a ban of our address: no try.
     """
     app = vendors.app(route, region)
     login = vendors.providers[route].login
@@ -50,6 +50,7 @@ async def by_password(
         raise BadInput("provider", "is not connected by user name and password")
     async with db.as_person(caller.claims) as conn:
         await _may_begin(conn, person_id, (route, region))
+        await budgets.refuse_banned_sign_in(conn, (route, region))
         # Committed before the vendor is asked: a try that fails was one.
         await record(conn, audit.owner(caller), "sign_in_tried", person_id, route=route, region=region)
         attempt = await attempts.begin_now(conn, person_id, caller.owner_id, route, region)

@@ -57,6 +57,7 @@ TITLES = {
     429: "Too soon", 500: "Our mistake", 502: "The vendor's answer cannot be used",
     503: "Not available now",
 }  # fmt: skip
+_BANNED = "The vendor takes no sign-in from the address of this service for a while: it is not your password."
 # Most special first; every error of core/errors.py has its line. Each code stands in docs/errors.md, too.
 _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.NotYours, 404, "not_found", "There is no such thing among what you may see."),
@@ -70,6 +71,8 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.SignInLocked, 409, "sign_in_locked", "The vendor takes no sign-in of this account now. Try again later."),
     (errors.OtherAccount, 409, "other_account", "This is another account than before. Confirm that it is meant."),
     (errors.ChooseFirst, 409, "choose_person", "This account follows several people. Say which of them this is."),
+    (errors.SignInsBanned, 503, "sign_ins_banned", _BANNED),
+    (errors.SignInsHeldBack, 503, "sign_ins_banned", _BANNED),
     (errors.VendorRateLimited, 503, "rate_limited", "The vendor lets us ask only so often. Try again later."),
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
@@ -176,7 +179,18 @@ def _detail(exc: errors.EvercgmError, detail: str) -> str:
     """The step that a person must take, or the operator, has a sentence of its own."""
     if isinstance(exc, errors.OperatorMustAct):
         return _OPERATOR_MUST[exc.cure]
+    if isinstance(exc, errors.SignInsBanned | errors.SignInsHeldBack):
+        return f"{detail} Try again {_in_words(exc.retry_after_s)}."
     return MESSAGES.get(exc.reason, detail) if isinstance(exc, errors.ReconnectNeeded) else detail
+
+
+def _in_words(seconds: int | None) -> str:
+    if seconds is None:
+        return "later"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 120:
+        return f"in {minutes} minutes" if minutes > 1 else "in a minute"
+    return f"in {round(minutes / 60)} hours"
 
 
 def _retry_after(exc: errors.EvercgmError) -> dict[str, str]:

@@ -4,8 +4,10 @@ EvercgmError
 ├── VendorError
 │   ├── VendorTryLater           network, time-out, 5xx: we try again
 │   │   ├── SignInLocked         too many wrong passwords: the vendor takes none for a while
+│   │   ├── SignInsBanned        the vendor takes no sign-in from our address, whoever it is
 │   │   └── VendorRateLimited    429: the whole app pauses
 │   │       └── CallsHeldBack    a pause, or no calls left: the vendor was not asked
+│   │           └── SignInsHeldBack  a ban of our address: the vendor was not asked for a sign-in
 │   ├── VendorDenied             401 or 403 on a data call
 │   ├── VendorChanged            an answer that we cannot read
 │   └── OperatorMustAct          our own client, version or address is refused; its cure says which
@@ -60,6 +62,13 @@ class SignInLocked(VendorTryLater):
         super().__init__("the vendor has locked the sign-in of this account for a while", retry_after_s)
 
 
+class SignInsBanned(VendorTryLater):
+    """The vendor takes no sign-in from our address for a while: nothing about the account or its password."""
+
+    def __init__(self, retry_after_s: int | None = None):
+        super().__init__("sign-ins from our address are banned for a while", retry_after_s)
+
+
 class VendorRateLimited(VendorTryLater):
     """Too many calls of our app."""
 
@@ -69,6 +78,10 @@ class CallsHeldBack(VendorRateLimited):
 
     def __init__(self, wait_s: float):
         super().__init__("no call was made: the vendor is paused, or the calls of this hour are used up", ceil(wait_s))
+
+
+class SignInsHeldBack(CallsHeldBack):
+    """We sent no user name and password: the vendor takes none from our address, and tries make that longer."""
 
 
 class VendorDenied(VendorError):

@@ -35,7 +35,7 @@ class Group:
 class Look:
     """``now``: the database's clock. ``pending`` None: its history may not be read. ``sealed``: values by key id.
 
-    ``pauses``: for what each place was paused last, whether or not that is over.
+    ``pauses``: for what each place is paused, until a call was answered there.
     """
 
     now: datetime

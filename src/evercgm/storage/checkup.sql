@@ -57,5 +57,5 @@ select exists (
 ) as others
 
 -- name: pauses
--- for what each place was paused last
-select p.provider, p.region, p.reason from cgm_private.provider_pauses p
+-- for what each place is paused; one whose time is over counts until a call was answered
+select p.provider, p.region, p.reason from cgm_private.provider_pauses p where not p.over
