@@ -44,6 +44,8 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
     errors.CallsHeldBack: errors.CallsHeldBack(12.2),
     errors.SignInLocked: errors.SignInLocked(300),
+    errors.SignInsBanned: errors.SignInsBanned(900),
+    errors.SignInsHeldBack: errors.SignInsHeldBack(900),
     errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
     errors.OtherAccount: errors.OtherAccount("attempt-1"),
     errors.CellRefused: errors.CellRefused(3, 5, "what would be right"),
