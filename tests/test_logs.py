@@ -236,7 +236,7 @@ async def test_a_whole_run_at_debug_shows_no_secret_and_no_reading(
 
 KNOWN = {
     "event", "level", "timestamp", "connection_id", "run_id", "route", "provider", "region", "reason", "was", "error",
-    "setting", "generation", "fetched", "inserted", "updated", "rejected", "starts", "account_known",
+    "setting", "cure", "floor", "generation", "fetched", "inserted", "updated", "rejected", "starts", "account_known",
     "took_ms", "refreshing",
 }  # fmt: skip
 

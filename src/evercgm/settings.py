@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from evercgm.core.errors import SettingsError
+from evercgm.core.errors import SettingsError, is_version
 from evercgm.core.tokens import Secret
 from evercgm.web_addresses import is_loopback, origin_url, parts_of
 
@@ -54,7 +54,6 @@ NAMES = frozenset(
 )
 # Below 32 bytes an HS256 secret can be guessed; Supabase's own are longer.
 SHORTEST_JWT_SECRET, SHORTEST_METRICS_TOKEN = 32, 16
-_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Which variables hold the credentials of a Dexcom region (US and the sandbox share one registration).
@@ -322,7 +321,7 @@ def _app_versions(env: Mapping[str, str]) -> dict[str, str]:
     named = [text.strip() for text in env.get(APP_VERSIONS, "").split(",") if text.strip()]
     for number, text in enumerate(named, 1):
         route, _, version = (part.strip() for part in text.partition("="))
-        if route not in UNOFFICIAL_ROUTES or not _VERSION.fullmatch(version):
+        if route not in UNOFFICIAL_ROUTES or not is_version(version):
             raise SettingsError(f"{APP_VERSIONS}: entry {number} must be such as libre=4.16.0")
         found[route] = version
     return found

@@ -52,7 +52,7 @@ async def test_a_refused_client_secret_alarms_once_per_change_and_expires_nobody
     assert (again, other) == ([], [])
     assert [world.status(id_) for id_ in (one, two)] == [("error", "operator_must_act")] * 2
 
-    lines = {check.id: check for check in checkup.check_connections((await look(world.db)).groups, {"us"})}
+    lines = {check.id: check for check in checkup.check_connections((await look(world.db)).groups, {("dexcom", "us")})}
     assert lines["connections/dexcom/us"].status == "fail"
     assert "DEXCOM_CLIENT_SECRET" in lines["connections/dexcom/us"].found
 
@@ -100,10 +100,10 @@ async def test_one_refused_client_secret_is_a_failure_of_the_whole_region(world:
 
     seen = await look(world.db)
 
-    assert [(check.id, check.status) for check in checkup.check_connections(seen.groups, {"us"})] == [
+    assert [(check.id, check.status) for check in checkup.check_connections(seen.groups, {("dexcom", "us")})] == [
         ("connections/dexcom/us", "fail")
     ]
-    assert checkup.exit_code(checkup.check_connections(seen.groups, {"us"})) == 1
+    assert checkup.exit_code(checkup.check_connections(seen.groups, {("dexcom", "us")})) == 1
 
 
 async def test_rows_that_no_key_opens_are_counted_by_key_id(world: World) -> None:
@@ -123,7 +123,7 @@ async def test_a_region_that_is_not_set_up_is_called_so(world: World) -> None:
     world.vendors.apps.clear()  # type: ignore[attr-defined]
     await world.sync(one)
 
-    (line,) = checkup.check_connections((await look(world.db)).groups, {"eu"})
+    (line,) = checkup.check_connections((await look(world.db)).groups, {("dexcom", "eu")})
 
     assert (line.status, world.status(one)) == ("fail", ("error", "operator_must_act"))
     assert "not set up" in line.found

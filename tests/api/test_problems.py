@@ -44,6 +44,8 @@ EXAMPLES: dict[type[errors.EvercgmError], errors.EvercgmError] = {
     errors.VendorRateLimited: errors.VendorRateLimited("marked", 30),
     errors.CallsHeldBack: errors.CallsHeldBack(12.2),
     errors.SignInLocked: errors.SignInLocked(300),
+    errors.SignInsBanned: errors.SignInsBanned(900),
+    errors.SignInsHeldBack: errors.SignInsHeldBack(900),
     errors.ChooseFirst: errors.ChooseFirst((errors.Choice("marked", "marked"),)),
     errors.OtherAccount: errors.OtherAccount("attempt-1"),
     errors.CellRefused: errors.CellRefused(3, 5, "what would be right"),
@@ -338,3 +340,19 @@ async def test_without_allowed_origins_no_page_but_ours_is_answered(client: http
 
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize(
+    ("cure", "word"),
+    [("credentials", "renew"), ("app_version", "version"), ("address", "address"), ("release", "moved")],
+)
+def test_what_only_the_operator_can_mend_says_what_it_is(cure: errors.Cure, word: str) -> None:
+    assert word in problem_of(errors.OperatorMustAct("x", cure=cure)).detail
+
+
+def test_a_refused_password_is_told_with_the_region_that_may_be_wrong_instead() -> None:
+    """Dexcom and LibreLinkUp answer a wrong password and a wrong region alike."""
+    detail = problem_of(errors.ReconnectNeeded("wrong_password")).detail
+
+    assert detail.startswith("The vendor did not take this user name and password")
+    assert "Where the account was made" in detail

@@ -20,6 +20,7 @@ from evercgm.core.limits import (
     Grant,
     Pause,
     Urgency,
+    Wait,
     after_429,
     circuit,
     grant,
@@ -194,3 +195,24 @@ def test_in_no_hour_do_more_calls_arrive_than_the_limit(
     assert all(
         sum(1 for other in arrivals if start <= other < start + HOUR) <= an_hour for start in dict.fromkeys(arrivals)
     )
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "strikes", "wait", "expected"),
+    [
+        (None, 1, Wait(first_s=600), 600),
+        (None, 2, Wait(first_s=600), 1200),
+        (None, 9, Wait(first_s=600), 3600),
+        (40, 1, Wait(first_s=600), 40),
+        (None, 1, Wait(3600, 3600), 3600),
+        (5, 1, Wait(3600, 3600), 3600),
+        (5, 1, Wait(900, 900, 86_400), 900),
+        (None, 4, Wait(900, 900, 86_400), 7200),
+        (65_620, 1, Wait(900, 900, 86_400), 65_620),
+        (10**9, 1, Wait(900, 900, 86_400), 86_400),
+        (None, 10**6, Wait(900, 900, 86_400), 86_400),
+    ],
+)
+def test_a_place_may_have_waits_of_its_own(asked_s: int | None, strikes: int, wait: Wait, expected: int) -> None:
+    assert pause_s(asked_s, strikes, wait) == expected
+    assert after_429(None, NOW, asked_s, 0, wait).until == NOW + seconds(pause_s(asked_s, 1, wait))

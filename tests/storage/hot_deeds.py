@@ -236,7 +236,7 @@ async def sync_that_fails(scene: Scene) -> None:
             await connections.note_failure(conn, loaded, verdict)
             await audit.record(conn, deeds.SERVICE, "refresh_failed", PERSON_ID, connection_id=CONNECTION_ID)
             await checkup.is_first_in_alarm(
-                conn, provider="dexcom", region="us", connection_id=CONNECTION_ID, reason=verdict.reason
+                conn, place=("dexcom", "us"), connection_id=CONNECTION_ID, reason=verdict.reason
             )
     async with scene.db.as_worker() as conn:
         await connections.note_seal_broken(conn, CONNECTION_ID, timedelta(hours=1))
@@ -294,6 +294,7 @@ async def calls(scene: Scene) -> None:
     await ledger.take(PLACE, PLENTY, "person", 4, replace(taken, calls=1))
     assert await ledger.pause(PLACE, 60, 0.1)
     async with scene.db.as_worker() as conn:
+        await budgets.pause_for(conn, PLACE, "app_version 4.17.0")
         try:
             await budgets.refuse_paused(conn, PLACE)
         except CallsHeldBack:

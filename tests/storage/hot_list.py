@@ -33,6 +33,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "budgets.hand_back": ("vendor_budgets_pkey",),
     "budgets.lock_books": (),
     "budgets.pause": (),
+    "budgets.pause_for": (),
     "budgets.paused_for": (),
     "budgets.read_books": ("vendor_budgets_pkey",),
     "budgets.take_calls": (),
@@ -202,7 +203,11 @@ COLD: Mapping[str, Sequence[str]] = {
         "checkup.recorded",
         "checkup.connections",
         "checkup.old_consents",
+        "checkup.pauses",
         "gauges.last_sync",
+    ),
+    "a way in begins to suffer what the operator hears of: looks no further than the first that does already": (
+        "checkup.routes_in_alarm",
     ),
     "an erasure: once in a person's life, reads all that is held of them": (
         "erase.person_there",

@@ -2,18 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
-from evercgm.actions.alarm import REASON, setting_of
+from evercgm.actions.alarm import APP_VERSION, NOT_SET_UP, REASON, floor_in, setting_of
 from evercgm.core.connection import CONSENT_WARNING
 from evercgm.core.errors import SettingsError
+from evercgm.core.limits import Place
 from evercgm.provider_kit.contract import Provider, VendorApp
 from evercgm.providers import PROVIDERS
-from evercgm.settings import Settings, require_key
+from evercgm.settings import APP_VERSIONS, Settings, require_key
 from evercgm.storage import checkup
 from evercgm.storage.checkup import Group, Look, LookFailed
 from evercgm.storage.database import Database
@@ -25,6 +26,7 @@ REACH_WITHIN_S = 3.0
 CLOCK_WARN = timedelta(seconds=5)
 CLOCK_FAIL = timedelta(seconds=60)
 RESTING = ("expired", "disconnected")
+NO_PAUSES: Mapping[Place, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def _mend_database(text: str) -> str:
     return "check the address in DATABASE_URL and that PostgreSQL runs: psql \"$DATABASE_URL\" -c 'select 1'"
 
 
-async def check_inside(db: Database, settings: Settings) -> list[Check]:
-    """What only the database knows: migrations, clock, keys in use, connections."""
+async def check_inside(db: Database, settings: Settings, set_up: Collection[Place]) -> list[Check]:
+    """What only the database knows: migrations, clock, keys in use, connections at the places that are ``set_up``."""
     asked_at = datetime.now(UTC)
     try:
         seen = await checkup.look(db)
@@ -77,7 +79,7 @@ async def check_inside(db: Database, settings: Settings) -> list[Check]:
         check_migrations(seen.pending),
         check_clock(asked_at, seen.now, datetime.now(UTC)),
         check_sealed(seen, [key_id(key) for key in settings.keys]),
-        *check_connections(seen.groups, settings.dexcom),
+        *check_connections(seen.groups, set_up, seen.pauses),
         *await check_consents(db, PROVIDERS.values()),
     ]
 
@@ -111,14 +113,20 @@ def check_sealed(seen: Look, ring: Sequence[str]) -> Check:
     return Check("sealed", "fail", f"values that no key of the ring opens: {texts}", mend)
 
 
-def check_connections(groups: Sequence[Group], set_up: Container[str]) -> list[Check]:
+def check_connections(
+    groups: Sequence[Group], set_up: Collection[Place], pauses: Mapping[Place, str] = NO_PAUSES
+) -> list[Check]:
     """One line a provider and region; worse where all of a region wait for the operator.
 
-    ``set_up``: the regions that have credentials here.
+    ``set_up``: where we are registered, or offered. ``pauses``: for what each place is paused.
     """
     places = sorted({(group.provider, group.region or "") for group in groups if group.ours})
     checks = [
-        _check_region(place, [group for group in groups if _place(group) == place], place[1] in set_up)
+        _check_region(
+            place,
+            [group for group in groups if _place(group) == place],
+            NOT_SET_UP if place not in set_up else pauses.get(place, ""),
+        )
         for place in places
     ]
     foreign = sum(group.count for group in groups if not group.ours)
@@ -143,20 +151,20 @@ async def check_consents(db: Database, providers: Iterable[Provider]) -> list[Ch
     return checks
 
 
-def _place(group: Group) -> tuple[str, str] | None:
+def _place(group: Group) -> Place | None:
     return (group.provider, group.region or "") if group.ours else None
 
 
-def _check_region(place: tuple[str, str], groups: Sequence[Group], set_up: bool) -> Check:
-    provider, region = place
-    name = f"connections/{provider}/{region}"
+def _check_region(place: Place, groups: Sequence[Group], cause: str) -> Check:
+    """``cause``: that it is not set up, or for what it is paused."""
+    name = f"connections/{'/'.join(place)}"
     waiting = sum(group.count for group in groups if group.reason == REASON)
     awake = sum(group.count for group in groups if group.status not in RESTING)
     text = ", ".join(
         f"{group.count} {group.status}" + (f" ({group.reason})" if group.reason else "") for group in groups
     )
     if waiting:
-        return _waiting_for_operator(place, f"{waiting} of {awake}: {text}", set_up)
+        return _waiting_for_operator(place, f"{waiting} of {awake}: {text}", cause)
     broken = sum(group.count for group in groups if group.reason == "seal_broken")
     if broken:
         return Check(name, "fail", text, "the line 'sealed' says which key is missing")
@@ -164,12 +172,30 @@ def _check_region(place: tuple[str, str], groups: Sequence[Group], set_up: bool)
     return Check(name, "warn" if failing else "ok", text, "the log says more: sync_failing" if failing else None)
 
 
-def _waiting_for_operator(place: tuple[str, str], text: str, set_up: bool) -> Check:
+def _waiting_for_operator(place: Place, text: str, cause: str) -> Check:
     name, setting = f"connections/{'/'.join(place)}", setting_of(*place)
-    if not set_up:
-        return Check(name, "fail", f"the region is not set up here, {text}", f"set {setting} and its client id")
+    if cause == NOT_SET_UP:
+        its = "its client id" if place[0] == "dexcom" else f"{place[0]} in it"
+        return Check(name, "fail", f"the region is not set up here, {text}", f"set {setting} and {its}")
+    if place[0] != "dexcom":
+        return _refused_without_credentials(name, place[0], text, cause)
     mend = f"set {setting} to the secret that the vendor's developer page shows now, and restart serve and work"
     return Check(name, "fail", f"the vendor refuses our client secret ({setting}) for {text}", mend)
+
+
+def _refused_without_credentials(name: str, route: str, text: str, cause: str) -> Check:
+    """Where there is no secret of ours, the version that we name is what a vendor refuses, or all that we are."""
+    floor, restart = floor_in(cause), "and restart serve and work"
+    if floor is not None:
+        found = f"the vendor takes version {floor} and later of its app, for {text}"
+        return Check(name, "fail", found, f"set {APP_VERSIONS}={route}={floor} {restart}")
+    if cause == APP_VERSION:
+        found = f"the vendor takes the version of its app that we name no longer, for {text}"
+        return Check(name, "fail", found, f"set {APP_VERSIONS}={route}=… to the one of its app today, {restart}")
+    mend = (
+        f"the log says which: operator_alarm, cure; app_version: set {APP_VERSIONS}={route}=…; release: update evercgm"
+    )
+    return Check(name, "fail", f"the vendor refuses our version, our address or this release, for {text}", mend)
 
 
 async def check_hosts(apps: Mapping[tuple[str, str], VendorApp]) -> list[Check]:

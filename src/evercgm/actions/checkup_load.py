@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from evercgm.actions.checkup import Check
-from evercgm.core.limits import Books, CallLimits, Place, circuit
+from evercgm.core.limits import Books, CallLimits, Place, circuit, sign_in_place
 from evercgm.providers import PROVIDERS
 from evercgm.storage import gauges
 from evercgm.storage.database import Database
@@ -21,16 +21,33 @@ MEND_CALLS = "syncs go on by themselves; where it happens daily, ask the vendor 
 
 async def check_load(db: Database, places: Iterable[Place]) -> list[Check]:
     """A line for each vendor region that is set up, and three about the work in hand."""
-    load = await gauges.look(db, sorted(places))
+    places = sorted(places)
+    banned = {sign_in_place(place): place for place in places if _may_ban_sign_ins(place)}
+    load = await gauges.look(db, [*places, *banned])
     last = await gauges.last_sync(db)
     if load is None or last is None:
         return [Check("backlog", "unknown", "the database does not tell", "evercgm db migrate")]
     return [
-        *(check_calls(place, books, PROVIDERS[place[0]].calls) for place, books in load.books.items()),
+        *(check_calls(place, load.books[place], PROVIDERS[place[0]].calls) for place in places),
+        *(line for ban, place in banned.items() for line in check_sign_ins(place, load.books[ban])),
         check_backlog(load),
         check_jobs(load),
         check_last_sync(*last, datetime.now(UTC)),
     ]
+
+
+def _may_ban_sign_ins(place: Place) -> bool:
+    calls = PROVIDERS[place[0]].calls
+    return calls is not None and bool(calls.sign_in_waits)
+
+
+def check_sign_ins(place: Place, books: Books) -> list[Check]:
+    """A line while the vendor takes no user name and password from our address."""
+    if books.pause is None or circuit(books.pause, books.now) != "open":
+        return []
+    wait_s = round((books.pause.until - books.now).total_seconds())
+    text = f"the vendor takes no password from our address: no sign-in for {wait_s} s more; readings go on"
+    return [Check(f"sign-ins/{'/'.join(place)}", "warn", text, "leave it alone: tries make it longer")]
 
 
 def check_calls(place: Place, books: Books, limits: CallLimits | None) -> Check:
@@ -40,9 +57,9 @@ def check_calls(place: Place, books: Books, limits: CallLimits | None) -> Check:
     state = circuit(books.pause, books.now)
     if books.pause is not None and state == "open":
         wait_s = round((books.pause.until - books.now).total_seconds())
-        return Check(name, "warn", f"the vendor refused a call (429): paused for {wait_s} s more; {text}", MEND_CALLS)
+        return Check(name, "warn", f"the vendor refused a call: paused for {wait_s} s more; {text}", MEND_CALLS)
     if state == "half_open":
-        return Check(name, "warn", f"a pause after a 429 is over, its probe is still to come; {text}", MEND_CALLS)
+        return Check(name, "warn", f"a pause after a refusal is over, its probe is still to come; {text}", MEND_CALLS)
     if limits is not None and books.used >= limits.most("background"):
         return Check(name, "warn", f"{text}: the rest waits for people, background syncs wait", MEND_CALLS)
     return Check(name, "ok", text)

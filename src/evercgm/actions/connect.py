@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from evercgm.actions.alarm import call_operator_at_sign_in
 from evercgm.core import audit
 from evercgm.core.audit import Action, Actor
 from evercgm.core.caller import Caller
@@ -171,6 +172,7 @@ async def finish(
         if outcome is None:
             raise
         log.warning("connect_failed", route=attempt.route, region=attempt.region, error=type(failure).__name__)
+        await call_operator_at_sign_in(db, (attempt.route, attempt.region), failure)
         return Finished(attempt.return_to, "error", outcome)
 
 

@@ -92,7 +92,9 @@ async def failed(
         if await connections.note_failure(conn, loaded, verdict) and deed is not None:
             what = {"connection_id": loaded.id, "provider": loaded.provider, "reason": verdict.reason}
             await record(conn, SERVICE, deed, loaded.person_id, **what)
-        await call_operator(conn, loaded, verdict.reason, failure)
+        if loaded.has_own_login:
+            # Else the failure is that of another way in, for which the operator was called.
+            await call_operator(conn, loaded, verdict.reason, failure)
     if verdict.reason not in (before.reason, RATE_LIMITED):
         log.warning(
             "sync_failing",

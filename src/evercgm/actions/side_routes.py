@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from evercgm.actions.alarm import call_operator_of_route
 from evercgm.actions.saving import save_batch
 from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn
 from evercgm.core import counts
@@ -118,6 +119,7 @@ async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: dat
             error=type(failure).__name__,
         )
     async with db.as_worker() as conn:
+        await call_operator_of_route(conn, side, verdict.reason, failure)
         await routes.note(
             conn, side, reason=verdict.reason, failure_count=verdict.count, next_sync_at=verdict.next_sync_at
         )

@@ -1,12 +1,16 @@
 """Connect where there is no consent page of ours to come back to: by user name and password, or by what is pasted."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from evercgm.actions.alarm import call_operator_at_sign_in
 from evercgm.actions.connect import keep
 from evercgm.core import audit
 from evercgm.core.caller import Caller
-from evercgm.core.errors import AnswerNeeded, BadInput, ChooseFirst, GrantRefused, NotYours
+from evercgm.core.errors import AnswerNeeded, BadInput, ChooseFirst, GrantRefused, NotYours, OperatorMustAct
+from evercgm.core.limits import Place
 from evercgm.core.tokens import NO_SECRET, Secret, Tokens
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import PASTED, Credentials, Login, Password, Paste, Pasted, Provider
@@ -36,7 +40,7 @@ async def by_password(
     """Sign in once; the connection's id. The password goes to the vendor and, only where the person lets us, is kept.
 
     Raises NotYours, BadInput(region), TooOften (6 tries an hour), ReconnectNeeded(reason), ChooseFirst, OtherAccount,
-    and what a vendor's failure raises; then nothing was changed.
+    and what a vendor's failure raises; then nothing was changed. SignInsHeldBack during a ban of our address: no try.
     """
     app = vendors.app(route, region)
     login = vendors.providers[route].login
@@ -44,10 +48,11 @@ async def by_password(
         raise BadInput("provider", "is not connected by user name and password")
     async with db.as_person(caller.claims) as conn:
         await _may_begin(conn, person_id, (route, region))
+        await budgets.refuse_banned_sign_in(conn, (route, region))
         # Committed before the vendor is asked: a try that fails was one.
         await record(conn, audit.owner(caller), "sign_in_tried", person_id, route=route, region=region)
         attempt = await attempts.begin_now(conn, person_id, caller.owner_id, route, region)
-    with asked_by("person"):
+    async with _for_the_person(db, (route, region)):
         try:
             tokens = await login.sign_in(vendors.client(route, region), app, credentials)
         except ChooseFirst as choose:
@@ -70,7 +75,7 @@ async def begin_paste(
         bound = await attempts.use_handover(conn, db.vault, token, opened["id"]) if opened else None
     if bound is None:
         raise NotYours("sign-in")
-    with asked_by("person"):
+    async with _for_the_person(db, (route, region)):
         challenge = pkce_challenge(bound.verifier.reveal())
         url = await login.begin(vendors.client(route, region), app, Login(bound.state, challenge))
     return PastePage(url, expires_at)
@@ -97,7 +102,7 @@ async def finish_paste(
     if attempt is None or attempt.route != route:
         raise BadInput(PASTED, NOTHING_WAITS)
     app, http = vendors.app(route, attempt.region), vendors.client(route, attempt.region)
-    with asked_by("person"):
+    async with _for_the_person(db, (route, attempt.region)):
         try:
             tokens = await login.finish(
                 http, app, Pasted(pasted, Secret(state) if state else NO_SECRET, attempt.verifier)
@@ -123,8 +128,19 @@ async def choose(db: Database, vendors: Vendors, caller: Caller, attempt_id: str
     if who not in waiting.choices:
         raise AnswerNeeded("who", "must be the id of one of the people whom the account follows", waiting.choices)
     chosen = _chosen(vendors.providers[waiting.route], waiting.tokens, who)
-    with asked_by("person"):
+    async with _for_the_person(db, (waiting.route, waiting.region)):
         return await keep(db, vendors, begun, chosen, caller.request_id, chosen_of=attempt_id)
+
+
+@asynccontextmanager
+async def _for_the_person(db: Database, place: Place) -> AsyncIterator[None]:
+    """The vendor calls of a sign-in; what only the operator can mend is told to them."""
+    with asked_by("person"):
+        try:
+            yield
+        except OperatorMustAct as failure:
+            await call_operator_at_sign_in(db, place, failure)
+            raise
 
 
 def _chosen(provider: Provider, tokens: Tokens, who: str) -> Tokens:
@@ -133,7 +149,7 @@ def _chosen(provider: Provider, tokens: Tokens, who: str) -> Tokens:
     return tokens
 
 
-async def _may_begin(conn: Connection, person_id: str, place: tuple[str, str]) -> None:
+async def _may_begin(conn: Connection, person_id: str, place: Place) -> None:
     """As the person, then as the worker. Raises NotYours; CallsHeldBack during a pause: nobody tries for nothing."""
     if not await connections.owns_person(conn, person_id):
         raise NotYours("person", person_id)

@@ -57,6 +57,7 @@ TITLES = {
     429: "Too soon", 500: "Our mistake", 502: "The vendor's answer cannot be used",
     503: "Not available now",
 }  # fmt: skip
+_BANNED = "The vendor takes no sign-in from the address of this service for a while: it is not your password."
 # Most special first; every error of core/errors.py has its line. Each code stands in docs/errors.md, too.
 _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.NotYours, 404, "not_found", "There is no such thing among what you may see."),
@@ -70,11 +71,13 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.SignInLocked, 409, "sign_in_locked", "The vendor takes no sign-in of this account now. Try again later."),
     (errors.OtherAccount, 409, "other_account", "This is another account than before. Confirm that it is meant."),
     (errors.ChooseFirst, 409, "choose_person", "This account follows several people. Say which of them this is."),
+    (errors.SignInsBanned, 503, "sign_ins_banned", _BANNED),
+    (errors.SignInsHeldBack, 503, "sign_ins_banned", _BANNED),
     (errors.VendorRateLimited, 503, "rate_limited", "The vendor lets us ask only so often. Try again later."),
     (errors.VendorTryLater, 503, "vendor_unavailable", "The vendor's cloud does not answer. Try again later."),
     (errors.VendorDenied, 502, "vendor_denied", "The vendor refuses our calls at the moment. Try again later."),
     (errors.VendorChanged, 502, "vendor_changed", "The vendor sent an answer that we cannot read."),
-    (errors.OperatorMustAct, 502, "operator_must_act", "The operator must renew our access at the vendor."),
+    (errors.OperatorMustAct, 502, "operator_must_act", "The vendor refuses this service. The operator must act."),
     (errors.VendorError, 503, "vendor_unavailable", "The vendor's cloud does not answer as it should. Try again."),
     (errors.GrantRefused, 409, "reconnect_needed", "The vendor ended our access. Connect once more."),
     (errors.ReconnectNeeded, 409, "reconnect_needed", MESSAGES["reconnect_needed"]),
@@ -87,6 +90,12 @@ _ANSWERS: tuple[tuple[type[errors.EvercgmError], int, str, str], ...] = (
     (errors.SealBroken, 500, "seal_broken", "A stored secret cannot be opened. Tell the operator."),
     (errors.SettingsError, 500, "wrong_setting", "A setting of this service is wrong. Tell the operator."),
 )
+_OPERATOR_MUST: dict[errors.Cure, str] = {
+    "credentials": "The operator must renew our access at the vendor.",
+    "app_version": "The vendor wants a newer app version named: the operator must set it. It is not your account.",
+    "address": "The vendor refuses the address of this service. It says nothing about your account or password.",
+    "release": "The vendor has moved, and this service must be brought up to date. Nothing is wrong with your account.",
+}
 _NOTHING_TO_SYNC = {
     "not_connected": "This person has no connection that we sync. Connect one first.",
     "paused": "This connection is paused. Resume it first.",
@@ -167,8 +176,21 @@ def _code(exc: errors.EvercgmError, code: str) -> str:
 
 
 def _detail(exc: errors.EvercgmError, detail: str) -> str:
-    """The step that a person must take has a sentence of its own."""
+    """The step that a person must take, or the operator, has a sentence of its own."""
+    if isinstance(exc, errors.OperatorMustAct):
+        return _OPERATOR_MUST[exc.cure]
+    if isinstance(exc, errors.SignInsBanned | errors.SignInsHeldBack):
+        return f"{detail} Try again {_in_words(exc.retry_after_s)}."
     return MESSAGES.get(exc.reason, detail) if isinstance(exc, errors.ReconnectNeeded) else detail
+
+
+def _in_words(seconds: int | None) -> str:
+    if seconds is None:
+        return "later"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 120:
+        return f"in {minutes} minutes" if minutes > 1 else "in a minute"
+    return f"in {round(minutes / 60)} hours"
 
 
 def _retry_after(exc: errors.EvercgmError) -> dict[str, str]:

@@ -61,7 +61,8 @@ async def _look_inside(settings: Settings, dsn: Secret) -> list[Check]:
     # Nothing is opened here, so any key will do where there is none.
     vault = Vault(settings.keys[0] if settings.keys else secrets.token_bytes(32))
     async with open_database(dsn.reveal(), vault, largest=1) as db:
-        return [first, *await checkup.check_inside(db, settings), *await check_load(db, vendor_apps(settings))]
+        apps = vendor_apps(settings)
+        return [first, *await checkup.check_inside(db, settings, apps), *await check_load(db, apps)]
 
 
 def _at_vendors(settings: Settings) -> list[Check]:

@@ -29,7 +29,9 @@ MESSAGES: dict[str, str] = {
     "operator_must_act": "This service's access at the vendor needs attention. The operator has been told.",
     "sign_in_refused": "The vendor did not accept our stored access. We try again before asking you.",
     "reconnect_needed": "The vendor ended our access. Connect once more; your readings are kept.",
-    "wrong_password": "The vendor did not take this user name and password. Sign in once more; nothing is tried twice.",
+    # Vendors answer a region that is wrong just so; the page's field is named as it stands there.
+    "wrong_password": "The vendor did not take this user name and password, or the account was made in another region."
+    " Check both, and “Where the account was made”; then sign in once more. Nothing is tried twice.",
     "sign_in_locked": "The vendor takes no sign-in of this account for a while. We try once more, and then ask you.",
     "password_needed": "The vendor's session has ended, and we keep no password. Sign in once more.",
     "accept_terms": "The vendor has new terms. Sign out of its app and in again, accept them, then sign in here.",

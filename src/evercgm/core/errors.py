@@ -4,11 +4,13 @@ EvercgmError
 ├── VendorError
 │   ├── VendorTryLater           network, time-out, 5xx: we try again
 │   │   ├── SignInLocked         too many wrong passwords: the vendor takes none for a while
+│   │   ├── SignInsBanned        the vendor takes no sign-in from our address, whoever it is
 │   │   └── VendorRateLimited    429: the whole app pauses
 │   │       └── CallsHeldBack    a pause, or no calls left: the vendor was not asked
+│   │           └── SignInsHeldBack  a ban of our address: the vendor was not asked for a sign-in
 │   ├── VendorDenied             401 or 403 on a data call
 │   ├── VendorChanged            an answer that we cannot read
-│   └── OperatorMustAct          our own client credentials are refused
+│   └── OperatorMustAct          our own client, version or address is refused; its cure says which
 ├── GrantRefused                 the vendor refuses this refresh token or code
 │   └── SessionRefused           a session before its end, and no password is kept
 ├── ReconnectNeeded              only the person can mend it
@@ -25,10 +27,17 @@ EvercgmError
 └── SettingsError                a setting is missing or wrong; names it
 """
 
+import re
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from evercgm.core.tokens import Tokens
+
+# What mends a refusal of ours: our registration; the version of the vendor's app that we name; nothing but another
+# address of ours, or time; a newer version of this service, as the vendor has moved.
+Cure = Literal["credentials", "app_version", "address", "release"]
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}")
 
 
 class EvercgmError(Exception):
@@ -58,6 +67,13 @@ class SignInLocked(VendorTryLater):
         self.sent = sent
 
 
+class SignInsBanned(VendorTryLater):
+    """The vendor takes no sign-in from our address for a while: nothing about the account or its password."""
+
+    def __init__(self, retry_after_s: int | None = None):
+        super().__init__("sign-ins from our address are banned for a while", retry_after_s)
+
+
 class VendorRateLimited(VendorTryLater):
     """Too many calls of our app."""
 
@@ -67,6 +83,10 @@ class CallsHeldBack(VendorRateLimited):
 
     def __init__(self, wait_s: float):
         super().__init__("no call was made: the vendor is paused, or the calls of this hour are used up", ceil(wait_s))
+
+
+class SignInsHeldBack(CallsHeldBack):
+    """We sent no user name and password: the vendor takes none from our address, and tries make that longer."""
 
 
 class VendorDenied(VendorError):
@@ -86,7 +106,21 @@ class VendorChanged(VendorError):
 
 
 class OperatorMustAct(VendorError):
-    """The vendor refuses our own credentials; never a person's fault."""
+    """The vendor refuses us, whoever asks; never a person's fault. ``cure``: what mends it.
+
+    ``floor``: the lowest version of its app that the vendor takes, such as 4.17.0; None: it names none, or any other
+    text, which goes no further than here.
+    """
+
+    def __init__(self, message: str = "the vendor refuses us", cure: Cure = "credentials", floor: str | None = None):
+        super().__init__(message)
+        self.cure: Cure = cure
+        self.floor = floor if floor is not None and is_version(floor) else None
+
+
+def is_version(text: str) -> bool:
+    """Whether it is a version of a vendor's app as they are told: two to four numbers, nothing else."""
+    return _VERSION.fullmatch(text) is not None
 
 
 class GrantRefused(EvercgmError):

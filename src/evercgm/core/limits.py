@@ -1,7 +1,9 @@
 """How often we may call a vendor: the calls of an hour, the part kept for people, pauses after a 429. Pure."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal
 
 # Whose wish a call is: a person's own request, or what we do by ourselves.
@@ -26,6 +28,7 @@ SHORTEST_PAUSE_S = 30
 # Where the vendor does not say how long.
 FIRST_PAUSE_S = 60
 LONGEST_PAUSE_S = 3600
+LONGEST_PAUSE = timedelta(seconds=LONGEST_PAUSE_S)
 # An hour without a 429, and the next one is the first again.
 FORGIVEN_AFTER = timedelta(hours=1)
 # A probe that has not come back by then gives way to another.
@@ -35,11 +38,35 @@ ASK_AGAIN_S = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """For how many seconds calls stop: where the vendor names none; at least and at most, whatever it names.
+
+    Where it comes again soon, the first and the least of them double each time.
+    """
+
+    first_s: int = FIRST_PAUSE_S
+    least_s: int = SHORTEST_PAUSE_S
+    most_s: int = LONGEST_PAUSE_S
+
+
+USUAL_WAIT = Wait()
+Waits = Mapping[int, Wait]
+# By the status of an answer.
+USUAL_WAITS: Waits = MappingProxyType({429: USUAL_WAIT})
+
+
+@dataclass(frozen=True, slots=True)
 class CallLimits:
-    """``an_hour``: calls that our app may make within any hour. ``for_people``: the share that only people may use."""
+    """``an_hour``: calls that our app may make within any hour. ``for_people``: the share that only people may use.
+
+    ``waits``: after which statuses nobody calls for a while: those that are of us, never of one account.
+    ``sign_in_waits``: after which answers to a sign-in nobody signs in for a while; all other calls go on.
+    """
 
     an_hour: int
     for_people: float
+    waits: Waits = field(default_factory=lambda: USUAL_WAITS)
+    sign_in_waits: Waits = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ValueError where nothing would be left for one of the two."""
@@ -135,28 +162,33 @@ def next_block(size: int, used: int, *, in_time: bool) -> int:
     return min(2 * size, LARGEST_BLOCK) if in_time else max(1, used)
 
 
-def pause_s(asked_s: int | None, strikes: int) -> int:
+def sign_in_place(place: Place) -> Place:
+    """Where the pauses of a place's sign-ins are kept: a region that no connection has, so that its reads go on."""
+    return place[0], f"sign-in {place[1]}"
+
+
+def pause_s(asked_s: int | None, strikes: int, wait: Wait = USUAL_WAIT) -> int:
     """How long to pause: as the vendor asks, 30 s to one hour; at least 30 s doubling with each strike.
 
-    ``asked_s`` None, where it does not say or not readably: 60 s, doubling.
+    ``asked_s`` None, where it does not say or not readably: 60 s, doubling. Another ``wait`` has other figures.
     """
     doubled = int(2 ** min(strikes - 1, 10))
-    shortest = (FIRST_PAUSE_S if asked_s is None else SHORTEST_PAUSE_S) * doubled
-    return min(max(shortest, asked_s or 0), LONGEST_PAUSE_S)
+    shortest = (wait.first_s if asked_s is None else wait.least_s) * doubled
+    return min(max(shortest, asked_s or 0), wait.most_s)
 
 
-def after_429(pause: Pause | None, now: datetime, asked_s: int | None, took_s: float) -> Pause:
-    """The pause after a 429 to a call that was sent ``took_s`` ago.
+def after_429(pause: Pause | None, now: datetime, asked_s: int | None, took_s: float, wait: Wait = USUAL_WAIT) -> Pause:
+    """The pause after a 429, or another answer with a ``wait``, to a call that was sent ``took_s`` ago.
 
     A call that was sent before the end of the pause that is known already tells of the same trouble: no new strike.
     """
     if pause is None:
-        return Pause(now + timedelta(seconds=pause_s(asked_s, 1)))
+        return Pause(now + timedelta(seconds=pause_s(asked_s, 1, wait)))
     if now - timedelta(seconds=took_s) < pause.until:
-        until = now + timedelta(seconds=pause_s(asked_s, pause.strikes))
+        until = now + timedelta(seconds=pause_s(asked_s, pause.strikes, wait))
         return replace(pause, until=max(pause.until, until), probe_until=None, over=False)
     strikes = pause.strikes + 1 if now - pause.until < FORGIVEN_AFTER else 1
-    return Pause(now + timedelta(seconds=pause_s(asked_s, strikes)), strikes)
+    return Pause(now + timedelta(seconds=pause_s(asked_s, strikes, wait)), strikes)
 
 
 def _seconds(wait: timedelta) -> float:

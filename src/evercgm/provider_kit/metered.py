@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 from evercgm.core import counts, limits
 from evercgm.core.counts import Counts
 from evercgm.core.errors import CallsHeldBack
-from evercgm.core.limits import CallLimits, Grant, Paused, Place, Taken, Urgency, Why
+from evercgm.core.limits import CallLimits, Grant, Paused, Place, Taken, Urgency, Wait, Waits, Why
 from evercgm.logs import get_logger
 
 log = get_logger(__name__)
@@ -41,8 +41,8 @@ class Ledger(Protocol):
     ) -> tuple[Grant, Taken | None]:
         """Up to ``wanted`` calls that may be made now."""
 
-    async def pause(self, place: Place, asked_s: int | None, took_s: float) -> Paused | None:
-        """A 429 came; None where it could not be written down."""
+    async def pause(self, place: Place, asked_s: int | None, took_s: float, wait: Wait) -> Paused | None:
+        """An answer came after which nobody calls for a while; None where it could not be written down."""
 
     async def resume(self, place: Place, until: datetime) -> bool:
         """The probe of the pause of that time was answered."""
@@ -80,7 +80,10 @@ class Ticket:
 
 
 class Meter:
-    """The calls of this process at one place. ``clock`` in seconds, never backward."""
+    """The calls of this process at one place. ``clock`` in seconds, never backward.
+
+    ``waits``: after which statuses nobody calls for a while; if not given, those of the limits.
+    """
 
     def __init__(
         self,
@@ -89,8 +92,10 @@ class Meter:
         ledger: Ledger,
         process: Counts,
         clock: Callable[[], float] = time.monotonic,
+        waits: Waits | None = None,
     ):
         self._place = place
+        self._waits = waits or (call_limits.waits if call_limits else limits.USUAL_WAITS)
         self._limits = call_limits
         self._ledger = ledger
         self._counts = process
@@ -113,11 +118,22 @@ class Meter:
             block.used += 1
             return Ticket(self._clock(), block.probe_of)
 
-    async def answered(self, ticket: Ticket, status: int, retry_after_s: int | None) -> None:
-        """Count an answer; a 429 pauses the place, any other answer to a probe ends its pause. Never raises."""
+    def stops_at(self, status: int) -> bool:
+        """Whether nobody calls for a while after such an answer."""
+        return status in self._waits
+
+    async def answered(
+        self, ticket: Ticket, status: int, retry_after_s: int | None, *, of_sign_ins: bool = False
+    ) -> None:
+        """Count an answer; a 429 pauses the place, any other answer to a probe ends its pause. Never raises.
+
+        ``of_sign_ins``: it says something of sign-ins alone, and here neither begins nor ends a pause.
+        """
         self._counts.add(counts.CALLS, *self._place, _kind(status))
-        if status == 429:
-            await self._pause(ticket, retry_after_s)
+        if of_sign_ins:
+            return
+        if (wait := self._waits.get(status)) is not None:
+            await self._pause(ticket, status, retry_after_s, wait)
         elif ticket.probe_of is not None:
             self._forget()
             if await self._ledger.resume(self._place, ticket.probe_of):
@@ -162,13 +178,13 @@ class Meter:
         self._counts.add(counts.HELD_BACK, *self._place, hold.why, caller)
         raise CallsHeldBack(max(1.0, hold.until - self._clock()))
 
-    async def _pause(self, ticket: Ticket, retry_after_s: int | None) -> None:
+    async def _pause(self, ticket: Ticket, status: int, retry_after_s: int | None, wait: Wait) -> None:
         """First here, at once and whether or not the database answers; then for all, and the database says how long."""
         now = self._clock()
         self._refusals += 1
         self._forget()
-        self._hold_all(now + limits.pause_s(retry_after_s, 1))
-        paused = await self._ledger.pause(self._place, retry_after_s, now - ticket.sent_at)
+        self._hold_all(now + limits.pause_s(retry_after_s, 1, wait))
+        paused = await self._ledger.pause(self._place, retry_after_s, now - ticket.sent_at, wait)
         if paused is None:
             return
         self._hold_all(self._clock() + paused.for_s, ask_within_s=BLOCK_LASTS_S)
@@ -177,6 +193,7 @@ class Meter:
             log.warning(
                 "vendor_paused",
                 **where,
+                status=status,
                 wait_s=round(paused.for_s),
                 strikes=paused.strikes,
                 retry_after_s=retry_after_s,

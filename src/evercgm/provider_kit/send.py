@@ -15,10 +15,17 @@ from typing import TypeVar
 import httpx2
 import msgspec
 
-from evercgm.core.errors import VendorChanged, VendorDenied, VendorRateLimited, VendorTryLater
+from evercgm.core.errors import (
+    CallsHeldBack,
+    SignInsHeldBack,
+    VendorChanged,
+    VendorDenied,
+    VendorRateLimited,
+    VendorTryLater,
+)
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
-from evercgm.provider_kit.metered import Meter
+from evercgm.provider_kit.metered import Meter, Ticket
 from evercgm.web_addresses import is_loopback
 
 log = get_logger(__name__)
@@ -28,6 +35,10 @@ TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
 # A vendor that drips its answer byte by byte never meets the read time-out.
 WHOLE_CALL_S = 300.0
 LONGEST_RETRY_AFTER_S = 3600
+# Of a ban of sign-ins: 18 h was seen.
+LONGEST_BAN_S = 86_400
+# In a request's extensions: it carries a user name and a password.
+SIGN_IN = "sign_in"
 
 _TOO_LARGE = "the answer is larger than we accept"
 _UNREADABLE = "an answer that is not the JSON we know"
@@ -48,7 +59,10 @@ _NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A vendor's answer. ``body`` is decompressed; ``retry_after_s`` is 0 to 3,600 s, None where not said."""
+    """A vendor's answer. ``body`` is decompressed; ``retry_after_s`` is 0 to 3,600 s, None where not said.
+
+    To a sign-in it is at most a day.
+    """
 
     status: int
     body: bytes = field(repr=False)
@@ -78,21 +92,31 @@ class _HostTable(httpx2.AsyncBaseTransport):
 
 
 class _Metered(httpx2.AsyncBaseTransport):
-    """Lets a request out only while calls may be made, and learns from each answer."""
+    """Lets a request out only while calls may be made, and learns from each answer.
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, meter: Meter):
+    ``sign_ins``: of those with a user name and a password, which a vendor may refuse for a while by themselves.
+    """
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, meter: Meter, sign_ins: Meter | None):
         self._inner = inner
         self._meter = meter
+        self._sign_ins = sign_ins
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        sign_ins = self._sign_ins if SIGN_IN in request.extensions else None
+        entry = await _admitted(sign_ins) if sign_ins else None
         ticket = await self._meter.admit()
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException:
             self._meter.lost()
             raise
+        status, asked_s = response.status_code, _asked_s(request, response)
         try:
-            await self._meter.answered(ticket, response.status_code, retry_after_s(response.headers.get("Retry-After")))
+            if sign_ins and entry:
+                await sign_ins.answered(entry, status, asked_s)
+            of_sign_ins = sign_ins is not None and sign_ins.stops_at(status)
+            await self._meter.answered(ticket, status, asked_s, of_sign_ins=of_sign_ins)
         except BaseException:
             # Only a cancelled call: its connection goes back all the same.
             await response.aclose()
@@ -103,12 +127,26 @@ class _Metered(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+async def _admitted(sign_ins: Meter) -> Ticket:
+    try:
+        return await sign_ins.admit()
+    except CallsHeldBack as held:
+        raise SignInsHeldBack(held.retry_after_s or 0) from None
+
+
+def _asked_s(request: httpx2.Request, response: httpx2.Response) -> int | None:
+    longest = LONGEST_BAN_S if SIGN_IN in request.extensions else LONGEST_RETRY_AFTER_S
+    return retry_after_s(response.headers.get("Retry-After"), longest=longest)
+
+
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     """Scheme, host and port; a default port counts as none."""
     return url.scheme, url.host, url.port
 
 
-def vendor_client(base_urls: Iterable[str], meter: Meter | None = None) -> httpx2.AsyncClient:
+def vendor_client(
+    base_urls: Iterable[str], meter: Meter | None = None, sign_ins: Meter | None = None
+) -> httpx2.AsyncClient:
     """The HTTP client for vendors: speaks to the origins of ``base_urls`` and to no other, whoever asks.
 
     With a ``meter`` a call may raise CallsHeldBack instead, and what the database raises before it is made.
@@ -118,7 +156,7 @@ def vendor_client(base_urls: Iterable[str], meter: Meter | None = None) -> httpx
     """
     keeps_nothing = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     return httpx2.AsyncClient(
-        transport=metered(_HostTable(base_urls), meter),
+        transport=metered(_HostTable(base_urls), meter, sign_ins),
         cookies=keeps_nothing,
         timeout=TIMEOUT,
         follow_redirects=False,
@@ -126,9 +164,11 @@ def vendor_client(base_urls: Iterable[str], meter: Meter | None = None) -> httpx
     )
 
 
-def metered(transport: httpx2.AsyncBaseTransport, meter: Meter | None) -> httpx2.AsyncBaseTransport:
-    """The transport behind a meter, if there is one."""
-    return transport if meter is None else _Metered(transport, meter)
+def metered(
+    transport: httpx2.AsyncBaseTransport, meter: Meter | None, sign_ins: Meter | None = None
+) -> httpx2.AsyncBaseTransport:
+    """The transport behind a meter, if there is one, and of sign-ins behind another."""
+    return transport if meter is None else _Metered(transport, meter, sign_ins)
 
 
 async def send(
@@ -141,10 +181,12 @@ async def send(
     form: Mapping[str, str] | None = None,
     json: object = None,
     largest: int = LARGEST_BODY,
+    sign_in: bool = False,
 ) -> Answer:
     """Send one request and read at most ``largest`` bytes; whatever the status, it is an answer.
 
-    ``form`` or ``json``: what the body holds.
+    ``form`` or ``json``: what the body holds. ``sign_in``: a user name and a password; while the vendor takes none from
+    our address SignInsHeldBack is raised, and nothing sent.
 
     Follows no redirect: credentials go to the host that was asked. Raises VendorTryLater (network,
     time-out) and VendorChanged (too large, broken compression); no message carries address or headers.
@@ -158,6 +200,7 @@ async def send(
             data=dict(form) if form else None,
             content=msgspec.json.encode(json) if json is not None else None,
             timeout=TIMEOUT,
+            extensions={SIGN_IN: True} if sign_in else None,
         )
         async with asyncio.timeout(WHOLE_CALL_S):
             return await _answer(http, request, largest)
@@ -181,24 +224,24 @@ async def _answer(http: httpx2.AsyncClient, request: httpx2.Request, largest: in
                 raise VendorChanged(_TOO_LARGE)
     finally:
         await response.aclose()
-    return Answer(response.status_code, bytes(body), retry_after_s(response.headers.get("Retry-After")))
+    return Answer(response.status_code, bytes(body), _asked_s(request, response))
 
 
-def retry_after_s(text: str | None, now: datetime | None = None) -> int | None:
-    """Seconds from ``Retry-After``: a number or an HTTP date held against ``now`` (aware UTC), 0 to 3,600.
+def retry_after_s(text: str | None, now: datetime | None = None, longest: int = LONGEST_RETRY_AFTER_S) -> int | None:
+    """Seconds from ``Retry-After``: a number or an HTTP date held against ``now`` (aware UTC), 0 to ``longest``.
 
     None where the header is absent or unreadable.
     """
     text = (text or "").strip()
     if text.isascii() and text.isdigit():
-        return min(int(text[:9]), LONGEST_RETRY_AFTER_S)
+        return min(int(text[:9]), longest)
     try:
         until = parsedate_to_datetime(text)
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         wait_s = (until - (now or utc_now())).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return int(min(max(wait_s, 0), LONGEST_RETRY_AFTER_S))
+    return int(min(max(wait_s, 0), longest))
 
 
 def raise_for_data(answer: Answer, denied_wait_s: int | None = None) -> None:

@@ -8,6 +8,7 @@ import httpx2
 
 from evercgm.core.counts import Counts
 from evercgm.core.errors import BadInput
+from evercgm.core.limits import Place, sign_in_place
 from evercgm.provider_kit.contract import Provider, VendorApp
 from evercgm.provider_kit.metered import Ledger, Meter
 from evercgm.provider_kit.send import vendor_client
@@ -44,6 +45,16 @@ class Vendors:
         return self.clients[route, region]
 
 
+def meters_of(provider: Provider, place: Place, ledger: Ledger, counts: Counts) -> tuple[Meter, Meter | None]:
+    """Of all calls at a place, and of its sign-ins where these may be banned by themselves."""
+    calls = provider.calls
+    meter = Meter(place, calls, ledger, counts)
+    if calls is None or not calls.sign_in_waits:
+        return meter, None
+    # Each is counted once, with all other calls of the place.
+    return meter, Meter(sign_in_place(place), None, ledger, Counts(), waits=calls.sign_in_waits)
+
+
 @asynccontextmanager
 async def open_vendors(
     providers: Mapping[str, Provider], apps: Mapping[tuple[str, str], VendorApp], ledger: Ledger | None = None
@@ -56,8 +67,7 @@ async def open_vendors(
     async with AsyncExitStack() as opened:
         clients = {}
         for where, app in apps.items():
-            meter = Meter(where, providers[where[0]].calls, ledger, counts) if ledger else None
-            clients[where] = await opened.enter_async_context(
-                vendor_client(providers[where[0]].hosts(app.base_url), meter)
-            )
+            provider = providers[where[0]]
+            meters = meters_of(provider, where, ledger, counts) if ledger else (None, None)
+            clients[where] = await opened.enter_async_context(vendor_client(provider.hosts(app.base_url), *meters))
         yield Vendors(providers, apps, clients, counts)

@@ -5,8 +5,8 @@ from datetime import datetime
 import psycopg
 
 from evercgm.core import limits
-from evercgm.core.errors import CallsHeldBack
-from evercgm.core.limits import Books, CallLimits, Grant, Pause, Paused, Place, Taken, Urgency
+from evercgm.core.errors import CallsHeldBack, SignInsHeldBack
+from evercgm.core.limits import Books, CallLimits, Grant, Pause, Paused, Place, Taken, Urgency, Wait
 from evercgm.logs import get_logger
 from evercgm.storage.database import Connection, Database, Row, load_queries
 
@@ -37,8 +37,10 @@ class Budgets:
                 await conn.execute(QUERIES["begin_probe"], {**values, "probe_until": books.now + limits.PROBE_LASTS})
             return granted, await _take(conn, values, books.now, granted.calls)
 
-    async def pause(self, place: Place, asked_s: int | None, took_s: float) -> Paused | None:
-        """Pause the place after a 429 to a call that took so long; None where the database does not answer.
+    async def pause(
+        self, place: Place, asked_s: int | None, took_s: float, wait: Wait = limits.USUAL_WAIT
+    ) -> Paused | None:
+        """Pause the place after such an answer to a call that took so long; None where the database does not answer.
 
         Never raises for the database: the answer that brought us here must not be lost over it.
         """
@@ -47,7 +49,7 @@ class Budgets:
                 values = _values(place)
                 await conn.execute(QUERIES["lock_books"], values)
                 books = await read(conn, place)
-                pause = limits.after_429(books.pause, books.now, asked_s, took_s)
+                pause = limits.after_429(books.pause, books.now, asked_s, took_s, wait)
                 await conn.execute(QUERIES["pause"], {**values, "until": pause.until, "strikes": pause.strikes})
         except psycopg.Error as failure:
             log.error("pause_not_stored", provider=place[0], region=place[1], error=type(failure).__name__)
@@ -79,9 +81,26 @@ async def read(conn: Connection, place: Place) -> Books:
 
 async def refuse_paused(conn: Connection, place: Place) -> None:
     """As the worker, before a person begins what would only fail. Raises CallsHeldBack while the place is paused."""
+    seconds = await _paused_for(conn, place)
+    if seconds is not None:
+        raise CallsHeldBack(seconds)
+
+
+async def refuse_banned_sign_in(conn: Connection, place: Place) -> None:
+    """As ``refuse_paused``, while the vendor takes no sign-in from our address. Raises SignInsHeldBack."""
+    seconds = await _paused_for(conn, limits.sign_in_place(place))
+    if seconds is not None:
+        raise SignInsHeldBack(seconds)
+
+
+async def _paused_for(conn: Connection, place: Place) -> float | None:
     row = await (await conn.execute(QUERIES["paused_for"], _values(place))).fetchone()
-    if row is not None:
-        raise CallsHeldBack(row["seconds"])
+    return None if row is None else float(row["seconds"])
+
+
+async def pause_for(conn: Connection, place: Place, reason: str) -> None:
+    """As the worker: keep what the place is paused for; where nothing paused it yet, it is now, for an hour."""
+    await conn.execute(QUERIES["pause_for"], {**_values(place), "reason": reason, "lasts": limits.LONGEST_PAUSE})
 
 
 async def _take(conn: Connection, values: Row, now: datetime, calls: int) -> Taken:

@@ -54,6 +54,17 @@ set until = excluded.until,
     probe_until = null,
     over = false
 
+-- name: pause_for
+-- The call that met it may have begun the pause already; one that lasts is only named.
+insert into cgm_private.provider_pauses (provider, region, until, reason)
+values (%(provider)s, %(region)s, clock_timestamp() + %(lasts)s::interval, %(reason)s)
+on conflict (provider, region) do update
+set until = case when provider_pauses.over or provider_pauses.until < clock_timestamp() then excluded.until
+                 else provider_pauses.until end,
+    reason = excluded.reason,
+    probe_until = null,
+    over = false
+
 -- name: end_pause
 -- Only the pause that the probe was made for: a longer one may have begun since.
 update cgm_private.provider_pauses

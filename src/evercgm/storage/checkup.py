@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import psycopg
 
 from evercgm.core.errors import EvercgmError
+from evercgm.core.limits import Place
 from evercgm.storage import sealed
 from evercgm.storage.database import Connection, Database, load_queries
 from evercgm.storage.schema.migration_files import migrations
@@ -32,12 +33,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """``now``: the database's clock. ``pending`` None: its history may not be read. ``sealed``: values by key id."""
+    """``now``: the database's clock. ``pending`` None: its history may not be read. ``sealed``: values by key id.
+
+    ``pauses``: for what each place is paused, until a call was answered there.
+    """
 
     now: datetime
     pending: Sequence[str] | None
     sealed: Mapping[str | None, int]
     groups: Sequence[Group]
+    pauses: Mapping[Place, str]
 
 
 async def look(db: Database) -> Look:
@@ -48,6 +53,7 @@ async def look(db: Database) -> Look:
             pending = await _pending(conn)
             keys = await sealed.named_keys(conn)
             groups = await (await conn.execute(QUERIES["connections"])).fetchall()
+            pauses = await (await conn.execute(QUERIES["pauses"])).fetchall()
     except psycopg.Error as failure:
         raise LookFailed(type(failure).__name__) from None
     if clock is None:
@@ -60,6 +66,7 @@ async def look(db: Database) -> Look:
             Group(row["provider"], row["region"], row["status"], row["reason"], row["ours"], row["connections"])
             for row in groups
         ],
+        pauses={(row["provider"], row["region"]): row["reason"] for row in pauses},
     )
 
 
@@ -81,9 +88,21 @@ async def old_consents(db: Database, provider: str, age: timedelta) -> Mapping[s
         raise LookFailed(type(failure).__name__) from None
 
 
-async def is_first_in_alarm(conn: Connection, *, provider: str, region: str, connection_id: str, reason: str) -> bool:
-    """Whether no other connection of the region has this reason; whoever asks next sees what we commit."""
-    values = {"provider": provider, "region": region, "connection_id": connection_id, "reason": reason}
+async def is_first_in_alarm(conn: Connection, *, place: Place, connection_id: str | None, reason: str) -> bool:
+    """Whether no other connection of the region has this reason; whoever asks next sees what we commit.
+
+    ``connection_id`` None: no connection at all has it. A way in beside others is no connection's own: nobody has it.
+    """
+    return await _is_first(conn, "others_in_alarm", place, connection_id, reason)
+
+
+async def is_first_route_in_alarm(conn: Connection, *, place: Place, connection_id: str | None, reason: str) -> bool:
+    """As ``is_first_in_alarm``, of the ways in beside a connection's own."""
+    return await _is_first(conn, "routes_in_alarm", place, connection_id, reason)
+
+
+async def _is_first(conn: Connection, query: str, place: Place, connection_id: str | None, reason: str) -> bool:
+    values = {"provider": place[0], "region": place[1], "connection_id": connection_id or "", "reason": reason}
     await conn.execute(QUERIES["lock_alarm"], values)
-    row = await (await conn.execute(QUERIES["others_in_alarm"], values)).fetchone()
+    row = await (await conn.execute(QUERIES[query], values)).fetchone()
     return row is not None and not row["others"]

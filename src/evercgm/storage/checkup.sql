@@ -40,8 +40,22 @@ select pg_advisory_xact_lock(hashtextextended('evercgm alarm ' || %(provider)s |
 select exists (
   select from cgm_private.sync_state s
   join public.cgm_connections c on c.id = s.connection_id
-  where c.provider = %(provider)s::"CGMProvider"
+  where c.provider::text = %(provider)s
     and s.region = %(region)s
     and s.reason = %(reason)s
     and s.connection_id <> %(connection_id)s
 ) as others
+
+-- name: routes_in_alarm
+-- whether such a way in beside another connection suffers the same already
+select exists (
+  select from cgm_private.routes r
+  where r.route = %(provider)s
+    and r.region = %(region)s
+    and r.reason = %(reason)s
+    and r.connection_id <> %(connection_id)s
+) as others
+
+-- name: pauses
+-- for what each place is paused; one whose time is over counts until a call was answered
+select p.provider, p.region, p.reason from cgm_private.provider_pauses p where not p.over

@@ -32,7 +32,7 @@ const OUTCOMES = { nothing_new: 'nothing new', failed: 'did not work', cancelled
 const TRIGGERS = { person: 'asked for here', connect: 'after connecting', command: 'asked for by a command', schedule: '', import: 'from a file' };
 
 const FAILURES = {
-  wrong_password: 'the vendor did not take the password',
+  wrong_password: 'the vendor did not take the password, or the account was made elsewhere',
   sign_in_locked: 'the vendor takes no sign-in for a while',
   password_needed: 'a new sign-in is needed',
   accept_terms: 'the vendor has new terms',

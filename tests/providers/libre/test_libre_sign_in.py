@@ -16,6 +16,7 @@ from evercgm.core.errors import (
     OperatorMustAct,
     ReconnectNeeded,
     SignInLocked,
+    SignInsBanned,
     VendorChanged,
     VendorRateLimited,
     VendorTryLater,
@@ -44,8 +45,8 @@ ERRORS: dict[str, tuple[type[EvercgmError], object]] = {
     "wrong regional server, or maintenance": (VendorTryLater, 600),
     "Cloudflare refuses the client": (OperatorMustAct, None),
     "Cloudflare 1015, too many requests from this address": (VendorRateLimited, 600),
-    "unnamed status at login": (VendorTryLater, 900),
-    "long ban at login": (VendorTryLater, 3600),
+    "unnamed status at login": (SignInsBanned, 900),
+    "long ban at login": (SignInsBanned, 65_620),
 }
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from evercgm.core.ladder import Reread
-from evercgm.core.limits import CallLimits
+from evercgm.core.limits import CallLimits, Wait
 from evercgm.provider_kit.contract import Password, Provider, Region
 from evercgm.providers.libre import auth, client
 
@@ -11,6 +11,13 @@ from evercgm.providers.libre import auth, client
 LONGEST_WINDOW = timedelta(days=400)
 # The phone sends what it has each one to five minutes.
 DELAY = timedelta(minutes=5)
+# A 403 is a gate's, or says that our version is too old: of all our calls, never of one account (libre facts A8). No
+# longer than an hour, as it keeps readings for twelve.
+GATE = Wait(first_s=client.DENIED_WAIT_S, least_s=client.DENIED_WAIT_S)
+WAITS = {429: Wait(first_s=600), 403: GATE}
+# Of sign-ins alone: what a session reads goes on. A 403 there may be for what somebody wrote as their name.
+BAN = Wait(first_s=auth.SHORTEST_BAN_S, least_s=auth.SHORTEST_BAN_S, most_s=86_400)
+SIGN_IN_WAITS = dict.fromkeys(client.ADDRESS_BANS, BAN) | {403: GATE}
 
 PROVIDER = Provider(
     route="libre",
@@ -41,7 +48,7 @@ PROVIDER = Provider(
     cadences={"libre1": timedelta(minutes=15), "libre2": timedelta(minutes=15)},
     keeps=client.KEEPS,
     # No limits are published; they count per address. Our own: a call a second, a tenth of it kept for people.
-    calls=CallLimits(an_hour=3600, for_people=0.1),
+    calls=CallLimits(an_hour=3600, for_people=0.1, waits=WAITS, sign_in_waits=SIGN_IN_WAITS),
     # A sensor without readings is shown with empty lists, and what has grown older than 12 hours is not absent.
     shows_all=False,
     # Less than half of the 5 minutes of a Libre 3, so that no live value lies near two of history. A Libre 2 has one of

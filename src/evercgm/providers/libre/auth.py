@@ -5,6 +5,7 @@ Nearly every outcome has HTTP status 200: the answer's own status decides. We ne
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -18,6 +19,7 @@ from evercgm.core.errors import (
     OperatorMustAct,
     ReconnectNeeded,
     SignInLocked,
+    SignInsBanned,
     VendorChanged,
     VendorDenied,
     VendorTryLater,
@@ -38,6 +40,7 @@ LONGEST_LIFETIME = timedelta(days=400)
 LONGEST_TOKEN, LONGEST_USER_ID = 8192, 128
 LOCKOUT_S = 300
 LONGEST_LOCKOUT_S = 86_400
+# At least, and where the vendor does not say; others double it from there (libre facts A8).
 SHORTEST_BAN_S = 900
 # Of the answer's own status.
 WRONG_PASSWORD, LOCKED = 2, 429
@@ -77,7 +80,7 @@ async def sign_in(http: httpx2.AsyncClient, app: VendorApp, given: Credentials) 
         listing = await client.connections(http, app, access)
     except VendorDenied as denied:
         if not denied.expired_token:
-            raise OperatorMustAct("the vendor's gate refuses our calls") from None
+            raise OperatorMustAct("the vendor's gate refuses our calls", "address") from None
         # Seen after a maintenance: fresh tokens are refused for a while. It says nothing about the password.
         raise VendorTryLater("the vendor does not take the token that it has just given") from None
     kept = Kept(given.username.reveal(), given.password.reveal(), "")
@@ -139,7 +142,7 @@ async def _log_in(http: httpx2.AsyncClient, app: VendorApp, username: Secret, pa
     for _ in range(MOST_REDIRECTS + 1):
         url = client.place(app.base_url, shard) + LOGIN_PATH
         body = {"email": username.reveal(), "password": password.reveal()}
-        envelope = _judged(app, await send(http, "POST", url, headers=client.headers(app), json=body))
+        envelope = _judged(app, await _send(http, url, app, body))
         if not envelope.sends_on:
             return _ticket(envelope, shard)
         region = envelope.fields.get("region")
@@ -149,15 +152,19 @@ async def _log_in(http: httpx2.AsyncClient, app: VendorApp, username: Secret, pa
     raise VendorChanged("a sign-in that is sent on without end")
 
 
+async def _send(http: httpx2.AsyncClient, url: str, app: VendorApp, body: Mapping[str, str]) -> Answer:
+    return await send(http, "POST", url, headers=client.headers(app), json=body, sign_in=True)
+
+
 def _judged(app: VendorApp, answer: Answer) -> Envelope:
     """The answer of a sign-in that has let us in, or sends us on; all else is raised."""
     if answer.status in client.ADDRESS_BANS:
         # Of our address, not of this account: no try is counted, and the person has nothing to mend.
-        raise VendorTryLater("sign-ins from our address are banned for a while", _ban_s(answer.retry_after_s))
+        raise SignInsBanned(_ban_s(answer.retry_after_s))
     raise_if_passing(answer)
     envelope = client.read_answer(app, answer)
     if answer.status == 403:
-        raise OperatorMustAct("the vendor's gate refuses our sign-ins")
+        raise OperatorMustAct("the vendor's gate refuses our sign-ins", "address")
     if answer.status != 200:
         raise VendorChanged(f"a sign-in was answered with status {answer.status}")
     if envelope.status != client.GOOD:

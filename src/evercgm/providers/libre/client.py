@@ -90,8 +90,8 @@ def read_answer(app: VendorApp, answer: Answer) -> Envelope:
             raise
         return Envelope(None, None)
     if envelope.status == TOO_OLD:
-        sent, floor = app.version or DEFAULT_VERSION, mapping.version_in(envelope) or "another one"
-        raise OperatorMustAct(f"LibreLinkUp takes version {floor} and later of its app, and {sent} was sent")
+        message = f"LibreLinkUp takes version {app.version or DEFAULT_VERSION} of its app no longer"
+        raise OperatorMustAct(message, "app_version", mapping.version_in(envelope))
     return envelope
 
 

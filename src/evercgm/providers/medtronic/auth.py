@@ -196,7 +196,7 @@ def _raise_refusal(answer: Answer) -> None:
     if code == "invalid_grant":
         raise GrantRefused("the vendor refuses this code or refresh token")
     if code in ("invalid_client", "unauthorized_client"):
-        raise OperatorMustAct(f"the vendor refuses the client it gave out: {code}")
+        raise OperatorMustAct(f"the vendor refuses the client it gave out: {code}", "release")
     raise_if_passing(answer)
     raise VendorTryLater(f"the token endpoint answered with status {answer.status}", answer.retry_after_s)
 

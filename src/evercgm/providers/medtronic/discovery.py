@@ -120,7 +120,7 @@ def _raise_without_document(answer: Answer) -> None:
         # Blocked in front of the host, or maintenance.
         raise VendorTryLater(f"a page in place of a document, with status {answer.status}")
     if answer.status != 200 or not answer.body:
-        raise OperatorMustAct(f"the vendor has no such document any more: status {answer.status}")
+        raise OperatorMustAct(f"the vendor has no such document any more: status {answer.status}", "app_version")
 
 
 def read_discovery(body: bytes, app: VendorApp) -> tuple[str, str, str]:
@@ -133,13 +133,14 @@ def read_discovery(body: bytes, app: VendorApp) -> tuple[str, str, str]:
         if entry.region == app.region.upper():
             sso_url = read_json(bytes(raw), dict[str, object]).get(entry.sso_key or "")
             return _of_track(entry, sso_url, app)
-    raise OperatorMustAct("the vendor's discovery does not name this region")
+    raise OperatorMustAct("the vendor's discovery does not name this region", "release")
 
 
 def _of_track(entry: _Entry, sso_url: object, app: VendorApp) -> tuple[str, str, str]:
     data_url, care_url = entry.baseUrlCumulus, entry.baseUrlCareLink
     if not isinstance(sso_url, str) or care_url is None or data_url is None or not data_url.endswith(TRACK):
-        raise OperatorMustAct("the vendor's discovery is of another track: this app version is no longer served")
+        message = "the vendor's discovery is of another track: this app version is no longer served"
+        raise OperatorMustAct(message, "app_version")
     return checked(sso_url, app.base_url), checked(care_url, app.base_url), checked(data_url, app.base_url)
 
 

@@ -27,7 +27,7 @@ def is_allowed(url: str, base_url: str) -> bool:
 def checked(url: str, base_url: str) -> str:
     """The address, if it is allowed. Raises OperatorMustAct: the vendor has moved, or we have."""
     if not is_allowed(url, base_url):
-        raise OperatorMustAct("the vendor names an address outside the table of its hosts")
+        raise OperatorMustAct("the vendor names an address outside the table of its hosts", "release")
     return url
 
 
