@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from evercgm.actions.saving import save_batch
-from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn
+from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn, rest_while_locked
 from evercgm.core import counts
 from evercgm.core.errors import BadInput, EvercgmError, SealBroken, VendorDenied
 from evercgm.core.reading import Batch
 from evercgm.core.sync import CLOCK_ALLOWANCE, Window, advance, next_live_poll, next_poll
 from evercgm.core.tokens import Secret, is_due
-from evercgm.core.verdict import Trouble, judge
+from evercgm.core.verdict import Trouble, Verdict, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider
 from evercgm.provider_kit.vendors import Vendors
@@ -32,11 +32,13 @@ Clock = Callable[[], datetime]
 class SideRead:
     """What the other ways gave. ``failure``: of one that failed; ``next_at`` (aware UTC): when the first is due again.
 
-    ``count``: how many there are.
+    ``verdict``: what that failure means to the way, as it is noted there: a connection that has no other shares it, so
+    that both are due at one time. ``count``: how many there are.
     """
 
     saved: Saved = field(default_factory=Saved)
     failure: EvercgmError | None = None
+    verdict: Verdict | None = None
     next_at: datetime | None = None
     count: int = 0
 
@@ -68,13 +70,16 @@ async def _read_one(
 ) -> SideRead:
     sign_in = SideSignIn(db, vendors, loaded, clock)
     try:
+        rest_while_locked(side, clock())
         provider = _provider(vendors, side)
         saved = await _Reader(db, vendors, loaded, side, provider, clock, sign_in).read()
     except SettledElsewhereError as settled:
         log.info("route_settled_elsewhere", connection_id=side.connection_id, route=side.route)
-        return replace(_with(found, settled.next_at), failure=settled.failure or found.failure)
+        found = _with(found, settled.next_at)
+        return replace(found, failure=settled.failure, verdict=settled.verdict) if settled.failure else found
     except EvercgmError as failure:
-        return replace(_with(found, await _failed(db, side, failure, clock())), failure=failure)
+        verdict = await _failed(db, side, failure, clock())
+        return replace(_with(found, verdict.next_sync_at), failure=failure, verdict=verdict)
     finally:
         await sign_in.let_go()
     added = add(found.saved, saved)
@@ -104,8 +109,8 @@ def _next_at(provider: Provider, now: datetime, newest: datetime | None, chance:
     return next_live_poll(now, newest, provider.cadence, provider.live, chance)
 
 
-async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: datetime) -> datetime | None:
-    """Notes the failure by the same ladder as a connection's own; when it is tried again, None: never by itself."""
+async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: datetime) -> Verdict:
+    """Notes the failure by the same ladder as a connection's own; what it means."""
     before = Trouble(side.reason, side.failure_count, side.next_sync_at)
     verdict = judge(failure, before, now, random.random())  # noqa: S311
     if verdict.reason != side.reason:
@@ -121,7 +126,7 @@ async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: dat
         await routes.note(
             conn, side, reason=verdict.reason, failure_count=verdict.count, next_sync_at=verdict.next_sync_at
         )
-    return verdict.next_sync_at
+    return verdict
 
 
 class _Reader:

@@ -22,7 +22,8 @@ KEEPS = timedelta(minutes=1440)
 MOST_VALUES = 288
 # 288 values are 30 KiB.
 LARGEST_ANSWER = 2 * 1024 * 1024
-# How long a lock lasts is not said; at least so long (Share facts B4).
+# How long a lock lasts is not said; at least so long (Share facts B4), however short a Retry-After is. A longer one
+# counts, up to the hour that provider_kit/send.py takes of any.
 LOCKED_FOR_S = 600
 # After a 403: what is older than a day is never shown, so half a day, as at Dexcom itself, would be too long.
 DENIED_WAIT_S = 3600
@@ -141,7 +142,7 @@ def _raise_fault(answer: Answer) -> None:
     if fault.Code == "MonitoredReceiverNotAssigned":
         raise ReconnectNeeded("nobody_followed")
     if fault.Code == "SSO_AuthenticateMaxAttemptsExceeded":
-        raise SignInLocked(answer.retry_after_s or LOCKED_FOR_S)
+        raise SignInLocked(max(answer.retry_after_s or 0, LOCKED_FOR_S))
     if fault.Code in _WRONG_PASSWORD or _names_credentials(fault.Code, message):
         raise ReconnectNeeded("wrong_password")
     if fault.Code == "InvalidArgument":
