@@ -9,7 +9,7 @@ from typing import TypeVar
 from evercgm.actions.saving import save_batch
 from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn, rest_while_locked
 from evercgm.core import counts
-from evercgm.core.errors import BadInput, EvercgmError, SealBroken, VendorDenied
+from evercgm.core.errors import BadInput, EvercgmError, SealBroken, VendorChanged, VendorDenied
 from evercgm.core.reading import Batch
 from evercgm.core.sync import CLOCK_ALLOWANCE, Window, advance, next_live_poll, next_poll
 from evercgm.core.tokens import Secret, is_due
@@ -72,7 +72,7 @@ async def _read_one(
     try:
         rest_while_locked(side, clock())
         provider = _provider(vendors, side)
-        saved = await _Reader(db, vendors, loaded, side, provider, clock, sign_in).read()
+        saved, account_id = await _Reader(db, vendors, loaded, side, provider, clock, sign_in).read()
     except SettledElsewhereError as settled:
         log.info("route_settled_elsewhere", connection_id=side.connection_id, route=side.route)
         found = _with(found, settled.next_at)
@@ -87,7 +87,8 @@ async def _read_one(
     chance = random.random()  # noqa: S311 - spreads the load
     next_at = _next_at(provider, now, saved.newest or side.newest_at, chance)
     async with db.as_worker() as conn:
-        await routes.note(conn, side, newest_at=advance(side.newest_at, saved.newest, now), next_sync_at=next_at)
+        newest_at = advance(side.newest_at, saved.newest, now)
+        await routes.note(conn, side, newest_at=newest_at, account_id=account_id, next_sync_at=next_at)
     if side.reason is not None:
         log.info("route_recovered", connection_id=side.connection_id, route=side.route, was=side.reason)
     return replace(_with(found, next_at), saved=added)
@@ -150,8 +151,8 @@ class _Reader:
         self._clock = clock
         self._sign_in = sign_in
 
-    async def read(self) -> Saved:
-        """From what is stored of it, or as far back as it gives, to now."""
+    async def read(self) -> tuple[Saved, str | None]:
+        """From what is stored of it, or as far back as it gives, to now; and of whose account that is, if it tells."""
         now = self._clock()
         rung = self._provider.rereads[0]
         start = now - (self._provider.keeps or rung.back)
@@ -161,7 +162,7 @@ class _Reader:
         app = self._vendors.app(self._side.route, self._side.region)
         http = self._vendors.client(self._side.route, self._side.region)
         batch = await self._call(lambda token: self._provider.read(http, app, token, window))
-        return await self._store(batch, window)
+        return await self._store(batch, window), batch.account_id
 
     async def _call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         """With a session that is good; after a 401 renewed once, and repeated once."""
@@ -176,7 +177,9 @@ class _Reader:
         return await use(self._side.tokens.access)
 
     async def _store(self, batch: Batch, window: Window) -> Saved:
-        account = batch.account_id or self._side.account_id or "unknown"
+        account = batch.account_id or self._side.account_id
+        if self._side.account_id is not None and account != self._side.account_id:
+            raise VendorChanged("an answer for another account than the one that was signed in")
         provider, region = self._provider, self._side.region
         async with self._db.as_worker() as conn:
             if not (await connections.lock(conn, self._loaded.id) and await routes.is_current(conn, self._side)):
@@ -184,7 +187,7 @@ class _Reader:
                 return Saved()
             saved = await save_batch(
                 conn, self._vendors, provider, batch, window,
-                person_id=self._side.person_id, connection_id=self._loaded.id, account=account,
+                person_id=self._side.person_id, connection_id=self._loaded.id, account=account or "unknown",
             )  # fmt: skip
         self._vendors.counts.add(counts.READINGS, provider.route, region, by=saved.inserted + saved.updated)
         self._vendors.counts.add(counts.REJECTED, provider.route, region, by=saved.rejected)

@@ -10,7 +10,7 @@ import msgspec
 from evercgm.core.errors import ReconnectNeeded, SignInLocked, VendorChanged, VendorDenied, VendorTryLater
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
-from evercgm.core.tokens import Secret
+from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.provider_kit.send import Answer, raise_for_data, raise_if_passing, read_json, send
 from evercgm.providers.dexcom_share import mapping
@@ -63,6 +63,12 @@ def opened(secret: Secret, kind: type[Kind]) -> Kind | None:
         return msgspec.json.decode(secret.reveal(), type=kind)
     except (msgspec.MsgspecError, UnicodeError):
         return None
+
+
+def account_of(tokens: Tokens) -> str | None:
+    """The account's UUID, which the sign-in gave (Share facts B2, read 2026-11); no data call ever tells it."""
+    held = opened(tokens.access, Session)
+    return held.account if held else None
 
 
 async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Survey:
