@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from evercgm.core.errors import (
 )
 from evercgm.core.sync import Window
 from evercgm.core.tokens import Secret, Tokens, is_due
-from evercgm.provider_kit.contract import Password
+from evercgm.provider_kit.contract import Consent, Password
 from evercgm.providers import PROVIDERS
 
 SECOND = timedelta(seconds=1)
@@ -68,6 +69,22 @@ async def test_a_sign_in_gives_tokens_that_last_and_read_one_account(world: Worl
     assert batch.account_id in (None, survey.account_id)
     assert survey.first is None or survey.first.utcoffset() == timedelta(0)
     assert len(batch.readings) > 30
+
+
+@every_way_in
+async def test_tokens_that_tell_their_account_tell_the_one_that_is_read_and_so_do_renewed_ones(world: World) -> None:
+    tokens = await world.sign_in()
+    told = world.provider.account_of(tokens)
+
+    survey = await world.provider.survey(world.http, world.vendor, tokens.access)
+    batch = await world.read(tokens)
+
+    # A consent page names no account, so that only the vendor can tell.
+    assert (told is None) is isinstance(world.provider.login, Consent)
+    assert told in (None, survey.account_id)
+    assert told in (None, batch.account_id)
+    assert world.provider.account_of(await world.refresh(tokens)) == told
+    assert world.provider.account_of(replace(tokens, access=Secret("of another form"))) is None
 
 
 @every_way_in

@@ -322,17 +322,20 @@ def _deed(before: Row | None, fresh: Waiting) -> Action:
 async def _account_id(vendors: Vendors, attempt: Attempt, tokens: Tokens, *, chosen: bool) -> str | None:
     """The vendor's id of the account; None where it cannot be read now: enough for a first connection.
 
-    Not enough where somebody was ``chosen``: whom the vendor does not show us is nobody's connection.
+    Not enough where somebody was ``chosen``: whom the vendor does not show us is nobody's connection. The vendor is
+    asked also where the tokens tell the account: whether it can be read at all.
     """
     route = attempt.route
     app, http = vendors.app(route, attempt.region), vendors.client(route, attempt.region)
+    told = vendors.providers[route].account_of(tokens)
     try:
-        return (await vendors.providers[route].survey(http, app, tokens.access)).account_id
+        survey = await vendors.providers[route].survey(http, app, tokens.access)
     except VendorError as failure:
         if chosen:
             raise
-        log.warning("account_unknown", route=route, error=type(failure).__name__)
-        return None
+        log.warning("account_not_shown", route=route, account_known=told is not None, error=type(failure).__name__)
+        return told
+    return told or survey.account_id
 
 
 async def _may_be_other_account(conn: Connection, vendors: Vendors, fresh: Waiting) -> bool:
@@ -345,7 +348,7 @@ async def _may_be_other_account(conn: Connection, vendors: Vendors, fresh: Waiti
     if found is None or not found["ours"]:
         return False
     if provider.is_side_route:
-        return await routes.account_of(conn, found["id"], fresh.route) not in (None, fresh.account_id)
+        return await routes.may_be_of_another(conn, found["id"], fresh.route, fresh.account_id)
     if fresh.account_id is None:
         return True
     return found["vendor_account_id"] not in (None, fresh.account_id)

@@ -82,11 +82,21 @@ async def side_done(db: Database, loaded: Loaded, run: Run, side: SideRead) -> R
 
 
 async def failed(
-    db: Database, loaded: Loaded, run: Run, failure: EvercgmError, now: datetime, *, refreshing: bool
+    db: Database,
+    loaded: Loaded,
+    run: Run,
+    failure: EvercgmError,
+    now: datetime,
+    *,
+    refreshing: bool,
+    verdict: Verdict | None = None,
 ) -> Result:
-    """What the failure means to the connection, and when to try again. Raises RunTakenOverError."""
+    """What the failure means to the connection, and when to try again. Raises RunTakenOverError.
+
+    ``verdict``: that of the only way in it has: judged anew, with a chance of its own, it would have another time.
+    """
     before = Trouble(loaded.reason, loaded.failure_count, loaded.next_sync_at, loaded.adopted)
-    verdict = judge(failure, before, now, random.random())  # noqa: S311
+    verdict = verdict or judge(failure, before, now, random.random())  # noqa: S311
     async with _last_words(db, loaded, run, "failed", verdict.reason) as conn:
         deed = _deed(verdict, refreshing=refreshing)
         if await connections.note_failure(conn, loaded, verdict) and deed is not None:

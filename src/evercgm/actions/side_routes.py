@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from evercgm.actions.alarm import call_operator_of_route
 from evercgm.actions.saving import save_batch
-from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn
+from evercgm.actions.side_sign_in import SettledElsewhereError, SideSignIn, rest_while_locked
 from evercgm.core import counts
-from evercgm.core.errors import BadInput, EvercgmError, SealBroken, VendorDenied
+from evercgm.core.errors import BadInput, EvercgmError, SealBroken, VendorChanged, VendorDenied
 from evercgm.core.reading import Batch
 from evercgm.core.sync import CLOCK_ALLOWANCE, Window, advance, next_live_poll, next_poll
 from evercgm.core.tokens import Secret, is_due
-from evercgm.core.verdict import Trouble, judge
+from evercgm.core.verdict import Trouble, Verdict, judge
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Provider
 from evercgm.provider_kit.vendors import Vendors
@@ -33,11 +33,13 @@ Clock = Callable[[], datetime]
 class SideRead:
     """What the other ways gave. ``failure``: of one that failed; ``next_at`` (aware UTC): when the first is due again.
 
-    ``count``: how many there are.
+    ``verdict``: what that failure means to the way, as it is noted there: a connection that has no other shares it, so
+    that both are due at one time. ``count``: how many there are.
     """
 
     saved: Saved = field(default_factory=Saved)
     failure: EvercgmError | None = None
+    verdict: Verdict | None = None
     next_at: datetime | None = None
     count: int = 0
 
@@ -69,13 +71,16 @@ async def _read_one(
 ) -> SideRead:
     sign_in = SideSignIn(db, vendors, loaded, clock)
     try:
+        rest_while_locked(side, clock())
         provider = _provider(vendors, side)
-        saved = await _Reader(db, vendors, loaded, side, provider, clock, sign_in).read()
+        saved, account_id = await _Reader(db, vendors, loaded, side, provider, clock, sign_in).read()
     except SettledElsewhereError as settled:
         log.info("route_settled_elsewhere", connection_id=side.connection_id, route=side.route)
-        return replace(_with(found, settled.next_at), failure=settled.failure or found.failure)
+        found = _with(found, settled.next_at)
+        return replace(found, failure=settled.failure, verdict=settled.verdict) if settled.failure else found
     except EvercgmError as failure:
-        return replace(_with(found, await _failed(db, side, failure, clock())), failure=failure)
+        verdict = await _failed(db, side, failure, clock())
+        return replace(_with(found, verdict.next_sync_at), failure=failure, verdict=verdict)
     finally:
         await sign_in.let_go()
     added = add(found.saved, saved)
@@ -83,7 +88,8 @@ async def _read_one(
     chance = random.random()  # noqa: S311 - spreads the load
     next_at = _next_at(provider, now, saved.newest or side.newest_at, chance)
     async with db.as_worker() as conn:
-        await routes.note(conn, side, newest_at=advance(side.newest_at, saved.newest, now), next_sync_at=next_at)
+        newest_at = advance(side.newest_at, saved.newest, now)
+        await routes.note(conn, side, newest_at=newest_at, account_id=account_id, next_sync_at=next_at)
     if side.reason is not None:
         log.info("route_recovered", connection_id=side.connection_id, route=side.route, was=side.reason)
     return replace(_with(found, next_at), saved=added)
@@ -105,8 +111,8 @@ def _next_at(provider: Provider, now: datetime, newest: datetime | None, chance:
     return next_live_poll(now, newest, provider.cadence, provider.live, chance)
 
 
-async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: datetime) -> datetime | None:
-    """Notes the failure by the same ladder as a connection's own; when it is tried again, None: never by itself."""
+async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: datetime) -> Verdict:
+    """Notes the failure by the same ladder as a connection's own; what it means."""
     before = Trouble(side.reason, side.failure_count, side.next_sync_at)
     verdict = judge(failure, before, now, random.random())  # noqa: S311
     if verdict.reason != side.reason:
@@ -123,7 +129,7 @@ async def _failed(db: Database, side: SideRoute, failure: EvercgmError, now: dat
         await routes.note(
             conn, side, reason=verdict.reason, failure_count=verdict.count, next_sync_at=verdict.next_sync_at
         )
-    return verdict.next_sync_at
+    return verdict
 
 
 class _Reader:
@@ -147,8 +153,8 @@ class _Reader:
         self._clock = clock
         self._sign_in = sign_in
 
-    async def read(self) -> Saved:
-        """From what is stored of it, or as far back as it gives, to now."""
+    async def read(self) -> tuple[Saved, str | None]:
+        """From what is stored of it, or as far back as it gives, to now; and of whose account that is, if it tells."""
         now = self._clock()
         rung = self._provider.rereads[0]
         start = now - (self._provider.keeps or rung.back)
@@ -158,7 +164,7 @@ class _Reader:
         app = self._vendors.app(self._side.route, self._side.region)
         http = self._vendors.client(self._side.route, self._side.region)
         batch = await self._call(lambda token: self._provider.read(http, app, token, window))
-        return await self._store(batch, window)
+        return await self._store(batch, window), batch.account_id
 
     async def _call(self, use: Callable[[Secret], Awaitable[Answer]]) -> Answer:
         """With a session that is good; after a 401 renewed once, and repeated once."""
@@ -173,7 +179,9 @@ class _Reader:
         return await use(self._side.tokens.access)
 
     async def _store(self, batch: Batch, window: Window) -> Saved:
-        account = batch.account_id or self._side.account_id or "unknown"
+        account = batch.account_id or self._side.account_id
+        if self._side.account_id is not None and account != self._side.account_id:
+            raise VendorChanged("an answer for another account than the one that was signed in")
         provider, region = self._provider, self._side.region
         async with self._db.as_worker() as conn:
             if not (await connections.lock(conn, self._loaded.id) and await routes.is_current(conn, self._side)):
@@ -181,7 +189,7 @@ class _Reader:
                 return Saved()
             saved = await save_batch(
                 conn, self._vendors, provider, batch, window,
-                person_id=self._side.person_id, connection_id=self._loaded.id, account=account,
+                person_id=self._side.person_id, connection_id=self._loaded.id, account=account or "unknown",
             )  # fmt: skip
         self._vendors.counts.add(counts.READINGS, provider.route, region, by=saved.inserted + saved.updated)
         self._vendors.counts.add(counts.REJECTED, provider.route, region, by=saved.rejected)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from evercgm.actions.access import LONGEST_WAIT_S, WAIT_S, to_the_end
+from evercgm.core.connection import Status
 from evercgm.core.errors import EvercgmError, ReconnectNeeded, SealBroken, SignInLocked, VendorTryLater
+from evercgm.core.verdict import PASSING, Verdict
 from evercgm.logs import get_logger
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.storage import connections, routes
@@ -16,17 +18,26 @@ from evercgm.storage.database import Database
 from evercgm.storage.routes import SideRoute
 
 log = get_logger(__name__)
+LOCKED = "sign_in_locked"
 
 
 class SettledElsewhereError(Exception):
-    """Another sync has failed there meanwhile, or the person has signed in anew, or left: what is noted stands.
+    """What is noted stands, and no password is sent.
 
-    ``failure``: what the other one met; ``next_at`` (aware UTC): when the way is due again.
+    Another sync has failed there meanwhile, or the person has signed in anew, or left; or the vendor has locked the
+    sign-in, and its time is not over. ``failure``: what was met there, and ``verdict``: what it means, as it is noted;
+    ``next_at`` (aware UTC): when the way is due again.
     """
 
-    def __init__(self, failure: EvercgmError | None = None, next_at: datetime | None = None):
+    def __init__(
+        self,
+        failure: EvercgmError | None = None,
+        verdict: Verdict | None = None,
+        next_at: datetime | None = None,
+    ):
         super().__init__("settled elsewhere")
         self.failure = failure
+        self.verdict = verdict
         self.next_at = next_at
 
 
@@ -89,7 +100,7 @@ class SideSignIn:
         if found.seal_broken:
             raise SealBroken
         if found.reason is not None and _trouble(found) != _trouble(side):
-            raise SettledElsewhereError(_failure(found, self._clock()), found.next_sync_at)
+            raise _as_noted(found, self._clock())
         return found
 
     async def _sign_in(self, side: SideRoute) -> SideRoute:
@@ -106,11 +117,27 @@ def _trouble(side: SideRoute) -> tuple[str | None, int, datetime | None]:
     return side.reason, side.failure_count, side.next_sync_at
 
 
+def rest_while_locked(side: SideRoute, now: datetime) -> None:
+    """Raises SettledElsewhereError while the sign-in is locked, whoever presses: tries are what locks an account.
+
+    Not even its old session is tried: another failure of it would be noted in place of the lock.
+    """
+    if side.reason == LOCKED and side.next_sync_at is not None and not side.due:
+        raise _as_noted(side, now)
+
+
+def _as_noted(side: SideRoute, now: datetime) -> SettledElsewhereError:
+    reason, next_at = side.reason or "reconnect_needed", side.next_sync_at
+    status: Status = "connected" if reason in PASSING else "error"
+    verdict = Verdict("expired" if next_at is None else status, reason, next_at, side.failure_count)
+    return SettledElsewhereError(_failure(side, now), verdict, next_at)
+
+
 def _failure(side: SideRoute, now: datetime) -> EvercgmError:
-    """What another sync met there, as far as it is noted: it counts for a connection that has no other way."""
+    """What was met there, as far as it is noted."""
     if side.next_sync_at is None:
         return ReconnectNeeded(side.reason or "reconnect_needed")
     wait_s = max(1, math.ceil((side.next_sync_at - now).total_seconds()))
-    if side.reason == "sign_in_locked":
+    if side.reason == LOCKED:
         return SignInLocked(wait_s)
     return VendorTryLater("another sync could not read it just now", wait_s)

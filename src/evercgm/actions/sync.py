@@ -239,7 +239,7 @@ async def _side_alone(
     if loaded.has_own_login:
         return await endings.side_done(db, loaded, run, side)
     if side.failure is not None:
-        raise side.failure
+        return await endings.failed(db, loaded, run, side.failure, now, refreshing=False, verdict=side.verdict)
     if side.next_at is None:
         raise ReconnectNeeded(loaded.reason or "no_tokens")
     return await endings.succeeded(db, loaded, vendors.providers[loaded.provider], run, side.saved, now, side)

@@ -148,6 +148,11 @@ class Paste:
     choose: Choose = nobody_to_choose
 
 
+def in_no_token(_tokens: Tokens) -> str | None:
+    """Where only the vendor can tell whose account it is."""
+    return None
+
+
 def only_itself(base_url: str) -> tuple[str, ...]:
     """Where a way in calls one host a region."""
     return (base_url,)
@@ -161,6 +166,8 @@ class Provider:
     it is. read: one window of readings. What the tokens are is the way's own matter: nobody else looks into them.
     rereads: what of the past is read again and how often, for what comes late; the first rung at each sync.
     terms: for a way in that is not official, what the vendor says about such use, in a sentence for the person.
+    account_of: whose account tokens are of, by the id that ``survey`` and ``read`` give too, where they hold it: it is
+    known then though the vendor does not answer; pure.
     hosts: the base URLs that its calls may go to, from that of the region.
     consent_lasts: how long after the person's yes the vendor may end it; None where that is not known.
     cadence: the time from one reading to the next; cadences: another one, by what a device's id begins with.
@@ -188,6 +195,7 @@ class Provider:
     survey: Look
     read: Read
     terms: str | None = None
+    account_of: Callable[[Tokens], str | None] = in_no_token
     hosts: Callable[[str], tuple[str, ...]] = only_itself
     consent_lasts: timedelta | None = None
     keep_alive: timedelta | None = None

@@ -83,11 +83,18 @@ async def of_connection(conn: Connection, vault: Vault, connection_id: str) -> l
     return [_opened(vault, row) for row in rows]
 
 
-async def account_of(conn: Connection, connection_id: str, route: str) -> str | None:
-    """The vendor's account of a way in that is there; None: there is none, or nobody knows."""
+async def may_be_of_another(conn: Connection, connection_id: str, route: str, account_id: str | None) -> bool:
+    """Whether a way in that is there is of another account of the vendor's than this one, or might be.
+
+    Where nobody knows whose it is, nothing was read of it yet, or by a version that noted no account.
+    """
     named = {"connection_id": connection_id, "route": route}
     row = await (await conn.execute(QUERIES["id_of"], named)).fetchone()
-    return row["vendor_account_id"] if row else None
+    if row is None:
+        return False
+    if row["vendor_account_id"] is None:
+        return row["newest_at"] is not None
+    return bool(row["vendor_account_id"] != account_id)
 
 
 async def told(conn: Connection, connection_ids: list[str]) -> dict[str, tuple[RouteView, ...]]:

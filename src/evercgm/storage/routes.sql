@@ -18,7 +18,7 @@ set region = excluded.region,
     connected_at = now()
 
 -- name: id_of
-select r.id, r.vendor_account_id
+select r.id, r.vendor_account_id, r.newest_at
 from cgm_private.routes r
 where r.connection_id = %(connection_id)s
   and r.route = %(route)s

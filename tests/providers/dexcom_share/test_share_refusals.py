@@ -51,16 +51,17 @@ AT_A_READ = AT_SIGN_IN | {"unknown session": (VendorDenied, None), "session time
 
 
 class Endpoint:
-    """Answers each call with the next of its answers, and keeps what was sent."""
+    """Answers each call with the next of its answers, and keeps what was sent. ``headers``: of every answer."""
 
-    def __init__(self, *answers: tuple[bytes, int]):
+    def __init__(self, *answers: tuple[bytes, int], **headers: str):
         self.answers = list(answers)
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
         self.seen: list[tuple[str, dict[str, str], object]] = []
 
     async def answer(self, request: Request) -> Response:
         self.seen.append((request.url.path, dict(request.query_params), json.loads(await request.body())))
         body, status = self.answers.pop(0)
-        return Response(body, status)
+        return Response(body, status, self.headers)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[httpx2.AsyncClient]:
@@ -189,11 +190,17 @@ async def test_an_id_of_zeros_is_a_wrong_password(at: int) -> None:
         await Endpoint(*answers).sign_in()
 
 
-async def test_a_lock_asks_for_ten_minutes_of_rest() -> None:
-    with pytest.raises(SignInLocked) as caught:
-        await Endpoint(fault("SSO_AuthenticateMaxAttemptsExceeded")).sign_in()
+@pytest.mark.parametrize(
+    ("asked", "rest_s"),
+    [(None, 600), ("0", 600), ("5", 600), ("soon", 600), ("1800", 1800), ("999999999", 3600)],
+)
+async def test_a_lock_asks_for_ten_minutes_of_rest_and_for_an_hour_at_most(asked: str | None, rest_s: int) -> None:
+    headers = {"Retry_After": asked} if asked else {}
 
-    assert caught.value.retry_after_s == 600
+    with pytest.raises(SignInLocked) as caught:
+        await Endpoint(fault("SSO_AuthenticateMaxAttemptsExceeded"), **headers).sign_in()
+
+    assert caught.value.retry_after_s == rest_s
 
 
 @pytest.mark.parametrize(

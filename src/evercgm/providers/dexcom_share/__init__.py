@@ -31,6 +31,7 @@ PROVIDER = Provider(
         "Dexcom made Share for its own Follow app and offers it to no other; it may change or end this way, or object "
         "to it, at any time."
     ),
+    account_of=client.account_of,
     keeps=client.KEEPS,
     # Others ask 18 s after the reading is due, and find it (Share facts B5).
     live=timedelta(seconds=18),

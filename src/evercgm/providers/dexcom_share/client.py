@@ -10,7 +10,7 @@ import msgspec
 from evercgm.core.errors import ReconnectNeeded, SignInLocked, VendorChanged, VendorDenied, VendorTryLater
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
-from evercgm.core.tokens import Secret
+from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.provider_kit.send import Answer, raise_for_data, raise_if_passing, read_json, send
 from evercgm.providers.dexcom_share import mapping
@@ -22,7 +22,8 @@ KEEPS = timedelta(minutes=1440)
 MOST_VALUES = 288
 # 288 values are 30 KiB.
 LARGEST_ANSWER = 2 * 1024 * 1024
-# How long a lock lasts is not said; at least so long (Share facts B4).
+# How long a lock lasts is not said; at least so long (Share facts B4), however short a Retry-After is. A longer one
+# counts, up to the hour that provider_kit/send.py takes of any.
 LOCKED_FOR_S = 600
 # After a 403: what is older than a day is never shown, so half a day, as at Dexcom itself, would be too long.
 DENIED_WAIT_S = 3600
@@ -62,6 +63,12 @@ def opened(secret: Secret, kind: type[Kind]) -> Kind | None:
         return msgspec.json.decode(secret.reveal(), type=kind)
     except (msgspec.MsgspecError, UnicodeError):
         return None
+
+
+def account_of(tokens: Tokens) -> str | None:
+    """The account's UUID, which the sign-in gave (Share facts B2, read 2026-11); no data call ever tells it."""
+    held = opened(tokens.access, Session)
+    return held.account if held else None
 
 
 async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Survey:
@@ -141,7 +148,7 @@ def _raise_fault(answer: Answer) -> None:
     if fault.Code == "MonitoredReceiverNotAssigned":
         raise ReconnectNeeded("nobody_followed")
     if fault.Code == "SSO_AuthenticateMaxAttemptsExceeded":
-        raise SignInLocked(answer.retry_after_s or LOCKED_FOR_S)
+        raise SignInLocked(max(answer.retry_after_s or 0, LOCKED_FOR_S))
     if fault.Code in _WRONG_PASSWORD or _names_credentials(fault.Code, message):
         raise ReconnectNeeded("wrong_password")
     if fault.Code == "InvalidArgument":

@@ -43,6 +43,7 @@ PROVIDER = Provider(
         "Abbott publishes no interface to LibreLinkUp for other programs and may end this access at any time:"
         " use a follower account made for it, not the account of the sensor's app."
     ),
+    account_of=client.account_of,
     hosts=client.hosts,
     # Of the history, by what mapping.py calls the sensor; a Libre 3 has the usual one.
     cadences={"libre1": timedelta(minutes=15), "libre2": timedelta(minutes=15)},

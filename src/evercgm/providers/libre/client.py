@@ -20,7 +20,7 @@ from evercgm.core.errors import (
 )
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
-from evercgm.core.tokens import Secret
+from evercgm.core.tokens import Secret, Tokens
 from evercgm.logs import get_logger
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.provider_kit.send import Answer, raise_for_data, send
@@ -93,6 +93,14 @@ def read_answer(app: VendorApp, answer: Answer) -> Envelope:
         message = f"LibreLinkUp takes version {app.version or DEFAULT_VERSION} of its app no longer"
         raise OperatorMustAct(message, "app_version", mapping.version_in(envelope))
     return envelope
+
+
+def account_of(tokens: Tokens) -> str | None:
+    """The followed person's id; None where tokens are of several and nobody was chosen."""
+    try:
+        return read_access(tokens.access).patient_id or None
+    except VendorDenied:
+        return None
 
 
 async def survey(http: httpx2.AsyncClient, app: VendorApp, token: Secret) -> Survey:

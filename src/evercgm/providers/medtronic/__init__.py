@@ -33,6 +33,7 @@ PROVIDER = Provider(
         "Medtronic offers no interface for other programs: this way in signs in as its CarePartner app does, without "
         "Medtronic's approval, and Medtronic may end it or block the account at any time."
     ),
+    account_of=client.account_of,
     hosts=hosts,
     # A refresh token ends after about a week without use, also while nothing is read (medtronic facts, 2026-11).
     keep_alive=timedelta(days=1),

@@ -7,7 +7,7 @@ import httpx2
 from evercgm.core.errors import ReconnectNeeded, VendorTryLater
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
-from evercgm.core.tokens import Secret
+from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import Survey, VendorApp
 from evercgm.providers.medtronic import accounts, kept, mapping
@@ -19,6 +19,15 @@ from evercgm.providers.medtronic.kept import Access
 MESSAGE_PATH = "/display/message"
 # CareLink, read 2026-11: what is older exists nowhere but in an export by hand.
 KEEPS = timedelta(hours=24)
+
+
+def account_of(tokens: Tokens) -> str | None:
+    """This account's view of the patient; None where tokens are of several and nobody was chosen."""
+    try:
+        known = kept.opened(tokens.access, Access)
+    except ReconnectNeeded:
+        return None
+    return _account_id(known) if known.view.patient else None
 
 
 async def survey(http: httpx2.AsyncClient, app: VendorApp, access: Secret) -> Survey:
