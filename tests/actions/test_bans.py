@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from followed_world import FAMILY, LIBRE, Followed
 from structlog.testing import capture_logs
 from sync_world import World
-from test_libre_sync import FAMILY, LIBRE, Followed
 
 from evercgm.actions.checkup_load import check_load
 from evercgm.api.error_responses import problem_of

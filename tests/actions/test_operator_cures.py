@@ -5,17 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from followed_world import LIBRE, Followed, open_followed
 from structlog.testing import capture_logs
 from sync_world import World
-from test_libre_sync import LIBRE, Followed, followed
 from two_ways import TwoWays, open_two_ways
 
 from evercgm.actions import alarm, checkup
 from evercgm.core.errors import OperatorMustAct, ReconnectNeeded, VendorDenied
 from evercgm.storage.checkup import look
 
-__all__ = ["followed"]
 SET_UP = {LIBRE, ("dexcom", "us")}
+
+
+@pytest.fixture
+async def followed(world: World, tmp_path: Path) -> AsyncIterator[Followed]:
+    async with open_followed(world, tmp_path / "libre") as opened:
+        yield opened
 
 
 @pytest.fixture
