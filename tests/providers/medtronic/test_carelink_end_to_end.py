@@ -77,7 +77,7 @@ async def test_the_command_serves_a_login_and_a_day_of_readings(tmp_path: Path) 
         async with vendor_client(PROVIDER.hosts(app.base_url)) as http:
             pasted = await signed_in(app, http, account["username"], account["password"])
             given = Pasted(Secret(pasted), Secret("state-1"), VERIFIER)
-            tokens = await LOGIN.finish(http, app, given)
+            tokens = await LOGIN.settle(http, app, await LOGIN.finish(http, app, given))
             renewed = await PROVIDER.refresh(http, app, tokens.refresh)
             batch = await PROVIDER.read(http, app, renewed.access, any_window())
             truth = (await http.get(f"{told['control_url']}/patients/pat.alpha/truth")).json()
