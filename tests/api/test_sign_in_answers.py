@@ -273,3 +273,36 @@ async def test_another_tools_bundle_connects_once(household: Household) -> None:
     assert (await household.paste(token_bundle=bundle)).status_code == 201
     assert await household.connections() == ["medtronic"]
     assert said(await household.paste(token_bundle=bundle)) == (422, "bad_input", ["token_bundle"])
+
+
+# What is pasted works once: it is not lost where the vendor stumbles one call later.
+
+HINDRANCES = [("server_error", 503, 3, 503), ("needs_consent", True, None, 409), ("html", 200, 3, 503)]
+
+
+async def pasted(household: Household, what: str) -> dict[str, str]:
+    if what == "token_bundle":
+        return {what: await household.clouds.bundle()}
+    return {what: await household.address()}
+
+
+@pytest.mark.parametrize("what", ["token_bundle", "redirect_url"])
+@pytest.mark.parametrize(("fault", "value", "count", "status"), HINDRANCES, ids=[one[0] for one in HINDRANCES])
+async def test_what_was_pasted_once_goes_on_where_the_vendor_stumbled(
+    household: Household, what: str, fault: str, value: object, count: int | None, status: int
+) -> None:
+    text = await pasted(household, what)
+    cloud = household.clouds.carelink
+    cloud.set_fault(fault, value, path=None if count is None else "me", count=count)
+    first = await household.paste(**text)
+    calls = cloud.state.ledger.counts("token_calls")
+    cloud.clear_faults()
+    # Nobody else has these tokens by knowing what was pasted.
+    others = await household.paste(household.bob, **text)
+
+    again = await household.paste(**text)
+
+    assert (first.status_code, others.status_code, again.status_code) == (status, 422, 201), again.text
+    assert await household.connections() == ["medtronic"]
+    assert cloud.state.ledger.counts("token_calls")["authorization_code"] == calls["authorization_code"]
+    assert (await household.paste(**text)).status_code == 422

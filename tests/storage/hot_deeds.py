@@ -284,6 +284,7 @@ async def what_is_pasted(scene: Scene) -> None:
         assert bound is not None
         assert await attempts.consume_pasted(conn, scene.db.vault, bound.state, OWNER_ID) is not None
         await attempts.begin_now(conn, PERSON_ID, OWNER_ID, "medtronic", "us")
+        assert await attempts.look_pasted(conn, scene.db.vault, Secret("pasted"), OWNER_ID) is None
 
 
 async def calls(scene: Scene) -> None:

@@ -20,6 +20,7 @@ HOT: Mapping[str, Sequence[str]] = {
     "attempts.insert_waiting": (),
     "attempts.lock_person": (),
     "attempts.look": ("oauth_attempts_handover_hash_key", "person_settings_pkey"),
+    "attempts.look_pasted": ("oauth_attempts_state_hash_key",),
     "attempts.look_waiting": ("oauth_attempts_pkey",),
     "attempts.still_fits": ("Person_pkey", "erased_persons_pkey"),
     "attempts.use_handover": ("oauth_attempts_handover_hash_key",),

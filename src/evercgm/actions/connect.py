@@ -230,10 +230,12 @@ async def keep(
     request_id: str | None,
     *,
     chosen_of: str | None = None,
+    settled_of: str | None = None,
 ) -> str:
     """Store what a sign-in gave and ask for its first sync; the connection's id.
 
     ``chosen_of``: the waiting pair that these tokens were made of; it is used up by what is stored and by nothing else.
+    ``settled_of``: likewise, where nobody was chosen.
     Raises OtherAccount where the person must say yes first; Overtaken; of a choice also NotYours and VendorError.
     """
     account_id = await _account_id(vendors, attempt, tokens, chosen=chosen_of is not None)
@@ -243,8 +245,8 @@ async def keep(
         if not await attempts.still_fits(conn, attempt):
             log.info("connect_overtaken", route=attempt.route)
             raise Overtaken("person", attempt.person_id)
-        if chosen_of is not None:
-            await _use_up(conn, db, attempt, chosen_of)
+        if waited := chosen_of or settled_of:
+            await _use_up(conn, db, attempt, waited)
         if not await _may_be_other_account(conn, vendors, fresh):
             return await store(conn, db, vendors, fresh, audit.owner_of(attempt.owner_id, request_id))
         attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, fresh)

@@ -87,7 +87,8 @@ async def finish_paste(
     """What the vendor's page led to, or another tool's bundle of tokens, into a connection; its id.
 
     An address names the sign-in that it ends; ``person_id`` and ``region`` count for a bundle alone. Raises as
-    ``by_password``, and BadInput(pasted), GrantRefused.
+    ``by_password``, and BadInput(pasted). What is pasted works once: its tokens are stored before they are used, and
+    the same text pasted again goes on from them where the vendor stumbled.
     """
     login = _paste_of(vendors.offered(route))
     state = login.state_of(pasted) if pasted else None
@@ -95,7 +96,12 @@ async def finish_paste(
         await _may_begin(conn, person_id, (route, region))
         if pasted is None:
             raise BadInput("redirect_url", "give this one or 'token_bundle', and not both")
-        if state is None:
+        # An address is one person's by its state, whom the caller need not name.
+        mark = Secret("/".join((caller.owner_id, route, person_id if state is None else "", pasted.reveal())))
+        known = await attempts.look_pasted(conn, db.vault, mark, caller.owner_id)
+        if known is not None:
+            person_id, region = known[1].person_id, known[1].region
+        if known is not None or state is None:
             attempt: Attempt | None = await attempts.begin_now(conn, person_id, caller.owner_id, route, region)
         else:
             attempt = await attempts.consume_pasted(conn, db.vault, state, caller.owner_id)
@@ -104,14 +110,30 @@ async def finish_paste(
     app, http = vendors.app(route, attempt.region), vendors.client(route, attempt.region)
     async with _for_the_person(db, (route, attempt.region)):
         try:
-            tokens = await login.finish(
-                http, app, Pasted(pasted, Secret(state) if state else NO_SECRET, attempt.verifier)
-            )
+            if known is None:
+                given = Pasted(pasted, Secret(state) if state else NO_SECRET, attempt.verifier)
+                fresh = await login.finish(http, app, given)
+                known = await _wait_unsettled(db, attempt, fresh, mark)
+            tokens = await login.settle(http, app, known[1].tokens)
         except ChooseFirst as choose:
             raise await _wait_for_choice(db, attempt, choose) from None
         except GrantRefused:
             raise BadInput(PASTED, "was used already or is too old; open the vendor's page once more") from None
-        return await keep(db, vendors, attempt, tokens, caller.request_id)
+        return await keep(db, vendors, attempt, tokens, caller.request_id, settled_of=known[0])
+
+
+async def _wait_unsettled(db: Database, attempt: Attempt, tokens: Tokens, mark: Secret) -> tuple[str, Waiting]:
+    """Stored in a transaction of its own, before the tokens are used. Raises NotYours."""
+    waiting = Waiting(attempt.person_id, attempt.route, attempt.region, None, tokens, pasted=mark)
+    return await _keep_waiting(db, attempt, waiting), waiting
+
+
+async def _keep_waiting(db: Database, attempt: Attempt, waiting: Waiting) -> str:
+    async with db.as_worker() as conn:
+        await attempts.lock_person(conn, attempt.person_id)
+        if not await attempts.still_fits(conn, attempt):
+            raise NotYours("person", attempt.person_id)
+        return await attempts.keep_waiting(conn, db.vault, attempt.owner_id, waiting)
 
 
 async def choose(db: Database, vendors: Vendors, caller: Caller, attempt_id: str, who: str) -> str:
@@ -163,11 +185,7 @@ async def _wait_for_choice(db: Database, attempt: Attempt, choose_: ChooseFirst)
         return choose_
     choices = tuple(one.id for one in choose_.choices)
     waiting = Waiting(attempt.person_id, attempt.route, attempt.region, None, choose_.unfinished, choices)
-    async with db.as_worker() as conn:
-        await attempts.lock_person(conn, attempt.person_id)
-        if not await attempts.still_fits(conn, attempt):
-            raise NotYours("person", attempt.person_id)
-        attempt_id = await attempts.keep_waiting(conn, db.vault, attempt.owner_id, waiting)
+    attempt_id = await _keep_waiting(db, attempt, waiting)
     log.info("connect_asks_whom", route=attempt.route, choices=len(choose_.choices))
     return ChooseFirst(choose_.choices, attempt=attempt_id)
 

@@ -129,7 +129,11 @@ async def begin_medtronic(body: PasteRequest, runtime: Wired, caller: Changing) 
 
 @router.post("/medtronic/callback", status_code=201)
 async def finish_medtronic(body: PastedBack, runtime: Wired, caller: Changing) -> Connected:
-    """Finish it with the address that the vendor's page ended at, or with another tool's bundle of tokens."""
+    """Finish it with the address that the vendor's page ended at, or with another tool's bundle of tokens.
+
+    A bundle is renewed at once and works nowhere else from then on: the other tool stops. Where CareLink stumbles
+    afterwards, the same body sent again within the hour goes on from there.
+    """
     sent = {"redirect_url": body.redirect_url, "token_bundle": body.token_bundle}
     given = [(field, text) for field, text in sent.items() if text is not None]
     try:

@@ -137,13 +137,16 @@ PASTED = "pasted"
 class Paste:
     """Sign-in on the vendor's page in the person's own browser, from where something is pasted back.
 
-    begin: the address of that page. finish: what was pasted into tokens; raises BadInput(pasted) for a text of another
-    form, GrantRefused, and what ``Password.sign_in`` raises. choose: as in ``Password``. state_of: which sign-in a text
-    ends; None for what no page of the vendor can have ended at, which uses none up.
+    begin: the address of that page. state_of: which sign-in a text ends; None for what no page of the vendor can have
+    ended at, which uses none up. finish: what was pasted, which works once, into tokens; raises BadInput(pasted) for a
+    text of another form, GrantRefused, VendorError. These are stored before they are used. settle: such tokens, made
+    those of the account that they are found to belong to; raises what ``Password.sign_in`` raises, and may be asked
+    again. choose: as in ``Password``.
     """
 
     begin: Callable[[httpx2.AsyncClient, VendorApp, Login], Awaitable[str]]
     finish: Callable[[httpx2.AsyncClient, VendorApp, Pasted], Awaitable[Tokens]]
+    settle: Callable[[httpx2.AsyncClient, VendorApp, Tokens], Awaitable[Tokens]]
     state_of: Callable[[Secret], str | None]
     choose: Choose = nobody_to_choose
 

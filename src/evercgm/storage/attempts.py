@@ -14,6 +14,8 @@ from evercgm.storage.vault import Place, Vault
 
 QUERIES = load_queries("attempts.sql")
 LIFETIME_S = 600
+# What works once was used up for these: they outlast a vendor's stumble, and their access token.
+UNSETTLED_LIFETIME_S = 3600
 MOST_OF_A_PERSON = 20
 RANDOM_BYTES = 32
 
@@ -45,6 +47,7 @@ class Waiting:
     """A fresh pair that waits for the person's word; ``account_id`` None: the vendor did not tell it.
 
     ``choices``: it is good for each of these people, by their ids at the vendor, and waits for the choice of one.
+    ``pasted``: it was made of this text, and waits for the vendor to tell whose it is; see ``look_pasted``.
     """
 
     person_id: str
@@ -53,6 +56,12 @@ class Waiting:
     account_id: str | None
     tokens: Tokens
     choices: tuple[str, ...] = ()
+    pasted: Secret = NO_SECRET
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a yes is not enough to store it."""
+        return bool(self.choices or self.pasted)
 
 
 class _Unfinished(msgspec.Struct, frozen=True):
@@ -187,7 +196,11 @@ async def still_fits(conn: Connection, attempt: Attempt) -> bool:
 
 
 async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: Waiting) -> str:
-    """Keep a fresh pair sealed for ten minutes, instead of an older one of the same person; the attempt's id."""
+    """Keep a fresh pair sealed for a while, instead of an older one of the same person; the attempt's id.
+
+    Ten minutes for the person's word; an hour, or the access token's life, until the vendor tells whose it is.
+    """
+    unsettled_s = min(UNSETTLED_LIFETIME_S, waiting.tokens.lifetime_s)
     attempt_id = str(uuid.uuid4())
     values = {
         "id": attempt_id,
@@ -200,16 +213,22 @@ async def keep_waiting(conn: Connection, vault: Vault, owner_id: str, waiting: W
         "token_expires_at": waiting.tokens.expires_at,
         "token_lifetime_s": waiting.tokens.lifetime_s,
         "account_id": waiting.account_id,
-        "unfinished": bool(waiting.choices),
-        "lifetime_s": LIFETIME_S,
+        "unfinished": waiting.unfinished,
+        "pasted_hash": _pasted_hash(waiting.pasted) if waiting.pasted else None,
+        "lifetime_s": unsettled_s if waiting.pasted else LIFETIME_S,
     }
     await conn.execute(QUERIES["forget_waiting"], values)
     await conn.execute(QUERIES["insert_waiting"], values)
     return attempt_id
 
 
+def _pasted_hash(pasted: Secret) -> bytes:
+    """Of another kind than that of a state."""
+    return fingerprint("pasted " + pasted.reveal())
+
+
 def _with_choices(waiting: Waiting) -> Secret:
-    if not waiting.choices:
+    if not waiting.unfinished:
         return waiting.tokens.access
     both = _Unfinished(waiting.tokens.access.reveal(), waiting.choices)
     return Secret(msgspec.json.encode(both).decode())
@@ -228,6 +247,14 @@ async def look_choice(conn: Connection, vault: Vault, attempt_id: str, owner_id:
     """
     row = await look_waiting(conn, attempt_id, owner_id)
     return _waiting(row, vault) if row is not None and row["unfinished"] else None
+
+
+async def look_pasted(conn: Connection, vault: Vault, pasted: Secret, owner_id: str) -> tuple[str, Waiting] | None:
+    """The id and the pair that this owner's paste was made into before, left where it is. Raises SealBroken."""
+    values = {"pasted_hash": _pasted_hash(pasted), "owner_id": owner_id}
+    row = await (await conn.execute(QUERIES["look_pasted"], values)).fetchone()
+    waiting = _waiting(row, vault) if row is not None else None
+    return (row["id"], waiting) if row is not None and waiting is not None else None
 
 
 async def consume_waiting(

@@ -102,17 +102,27 @@ where person_id = %(person_id)s
 -- name: insert_waiting
 -- A fresh pair of another vendor account, sealed under this row until the person has confirmed.
 insert into cgm_private.oauth_attempts
-  (id, person_id, owner_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
-   vendor_account, unfinished, expires_at)
+  (id, person_id, owner_id, provider, region, state_hash, sealed_access, sealed_refresh, token_expires_at,
+   token_lifetime_s, vendor_account, unfinished, expires_at)
 values
-  (%(id)s, %(person_id)s, %(owner_id)s, %(provider)s, %(region)s, %(access)s, %(refresh)s, %(token_expires_at)s,
-   %(token_lifetime_s)s, %(account_id)s, %(unfinished)s, now() + make_interval(secs => %(lifetime_s)s))
+  (%(id)s, %(person_id)s, %(owner_id)s, %(provider)s, %(region)s, %(pasted_hash)s, %(access)s, %(refresh)s,
+   %(token_expires_at)s, %(token_lifetime_s)s, %(account_id)s, %(unfinished)s, now() + make_interval(secs => %(lifetime_s)s))
 
 -- name: look_waiting
 select id, person_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
   vendor_account, unfinished
 from cgm_private.oauth_attempts
 where id = %(id)s
+  and owner_id = %(owner_id)s
+  and sealed_access <> ''
+  and expires_at > now()
+
+-- name: look_pasted
+-- A pair that was made of what is pasted once more, and whose account is not known yet.
+select id, person_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
+  vendor_account, unfinished
+from cgm_private.oauth_attempts
+where state_hash = %(pasted_hash)s
   and owner_id = %(owner_id)s
   and sealed_access <> ''
   and expires_at > now()

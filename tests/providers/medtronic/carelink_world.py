@@ -78,7 +78,8 @@ class CareLink:
         return str(answer.headers["location"])
 
     async def finish(self, text: str, state: str = "state-1") -> Tokens:
-        return await LOGIN.finish(self.http, self.app, Pasted(Secret(text), Secret(state), VERIFIER))
+        fresh = await LOGIN.finish(self.http, self.app, Pasted(Secret(text), Secret(state), VERIFIER))
+        return await LOGIN.settle(self.http, self.app, fresh)
 
     async def connect(self, username: str = "follower.one", who: str | None = None) -> Tokens:
         try:

@@ -81,4 +81,5 @@ async def sign_in_wrongly(http: httpx2.AsyncClient, vendor: VendorApp) -> Tokens
 
 async def _with_address(http: httpx2.AsyncClient, vendor: VendorApp, address: str) -> Tokens:
     assert isinstance(PROVIDER.login, Paste)
-    return await PROVIDER.login.finish(http, vendor, Pasted(Secret(address), Secret(STATE), Secret(VERIFIER)))
+    fresh = await PROVIDER.login.finish(http, vendor, Pasted(Secret(address), Secret(STATE), Secret(VERIFIER)))
+    return await PROVIDER.login.settle(http, vendor, fresh)

@@ -77,7 +77,7 @@ async def test_the_command_serves_a_login_and_a_day_of_readings(tmp_path: Path) 
         async with vendor_client(PROVIDER.hosts(app.base_url)) as http:
             pasted = await signed_in(app, http, account["username"], account["password"])
             given = Pasted(Secret(pasted), Secret("state-1"), VERIFIER)
-            tokens = await LOGIN.finish(http, app, given)
+            tokens = await LOGIN.settle(http, app, await LOGIN.finish(http, app, given))
             renewed = await PROVIDER.refresh(http, app, tokens.refresh)
             batch = await PROVIDER.read(http, app, renewed.access, any_window())
             truth = (await http.get(f"{told['control_url']}/patients/pat.alpha/truth")).json()
@@ -199,6 +199,26 @@ async def test_a_sync_stores_a_day_and_the_next_ones_store_nothing_twice(househo
 
     assert (again.saved.inserted, household.rows()) == (0, first)
     assert household.status() == ("connected", None)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_a_late_batch_behind_the_newest_row_is_stored_at_its_time_and_moves_nothing(
+    household: Household, marked: bool
+) -> None:
+    """First seen behind the newest row, a batch of each age, then in its place; older versions mark nothing."""
+    cloud = household.carelink.cloud
+    for minutes in (60, 175, 480):
+        for newer in range(0, 10, 5):
+            cloud.clear_faults()
+            span = {"from_minutes": minutes + newer + 12, "to_minutes": minutes + newer, "in_minutes": 0}
+            cloud.set_fault("backfill", span)
+            cloud.set_fault("order", "backfill_last")
+            cloud.set_fault("form", "flat" if marked else "legacy")
+            cloud.move_clock(by=timedelta(minutes=3))
+            assert (await household.sync()).outcome in ("succeeded", "nothing_new")
+
+    truth = household.carelink.truth()
+    assert [row for row in household.rows() if row[0] >= min(truth)] == list(truth.items())
 
 
 async def test_what_comes_later_is_added_and_a_changed_value_takes_the_old_ones_place(household: Household) -> None:

@@ -407,16 +407,16 @@ async def test_who_signed_in_is_read_as_documented(case: Json) -> None:
         return Response(raw(links if request.url.path.endswith("/links/patients") else case["body"]))
 
     app = Starlette(routes=[Route("/{path:path}", handle)])
-    places = discovery.Places("http://care.test", "http://data.test", "", "", "", "", "", "")
     token = Secret(fixture("access_token_claims")["cases"][0]["jwt"])
-    grant = kept.Grant(token, None, datetime.now(UTC), 3600)
+    view = kept.View("", "", "", "http://care.test", "http://data.test")
+    access = kept.Access(token, datetime.now(UTC), view)
 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
         if case["body"]["needToReconsent"]:
             with pytest.raises(ReconnectNeeded, match="vendor_step"):
-                await accounts.find_view(http, places, grant)
+                await accounts.find_view(http, access)
             return
-        view, choices = await accounts.find_view(http, places, grant)
+        view, choices = await accounts.find_view(http, access)
 
     expected = ("carepartner", "fixture.follower") if case["carepartner"] else ("patient", "fixture.patient")
     assert (view.role, view.username, view.patient, choices) == (*expected, "fixture.patient", ())
@@ -668,3 +668,10 @@ async def test_tokens_of_one_cloud_are_never_shown_to_another(carelink: CareLink
 def test_the_way_in_is_a_paste() -> None:
     assert PROVIDER.login is LOGIN
     assert PROVIDER.official is False
+
+
+def test_that_another_tool_stops_is_said_before_its_tokens_are_pasted() -> None:
+    page = (Path(__file__).parents[3] / "src/evercgm/web/index.html").read_text()
+
+    assert "that tool stops" in (PROVIDER.terms or "")
+    assert "the other tool stops" in page.partition('id="sign-in-pasted"')[2].partition("</div>")[0]

@@ -25,13 +25,14 @@ PROVIDER = Provider(
     longest_window=timedelta(days=400),
     rereads=(Reread("each sync", client.KEEPS, timedelta(0), timedelta(days=400)),),
     poll_every=timedelta(minutes=5),
-    login=Paste(auth.begin, auth.finish, paste.state_of, auth.choose),
+    login=Paste(auth.begin, auth.finish, auth.settle, paste.state_of, auth.choose),
     refresh=auth.refresh,
     survey=client.survey,
     read=client.read,
     terms=(
         "Medtronic offers no interface for other programs: this way in signs in as its CarePartner app does, without "
-        "Medtronic's approval, and Medtronic may end it or block the account at any time."
+        "Medtronic's approval, and Medtronic may end it or block the account at any time. "
+        "Another tool's tokens become ours alone when they are pasted here: that tool stops."
     ),
     account_of=client.account_of,
     hosts=hosts,

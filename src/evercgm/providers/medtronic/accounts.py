@@ -11,8 +11,7 @@ from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.send import read_json
 from evercgm.providers.medtronic.calls import ask, raise_for
 from evercgm.providers.medtronic.claims import read_claims
-from evercgm.providers.medtronic.discovery import Places
-from evercgm.providers.medtronic.kept import Grant, View
+from evercgm.providers.medtronic.kept import Access, View
 
 # CareLink, "users/me", read 2026-11: all other roles are patients.
 CARE_PARTNER_ROLES = frozenset({"CARE_PARTNER", "CARE_PARTNER_OUS"})
@@ -37,23 +36,24 @@ class _Link(msgspec.Struct, frozen=True):
     lastName: str | None = None  # noqa: N815
 
 
-async def find_view(http: httpx2.AsyncClient, places: Places, grant: Grant) -> tuple[View, tuple[Choice, ...]]:
-    """Whose values are read with this grant; where it follows several patients, of none yet, and the choices.
+async def find_view(http: httpx2.AsyncClient, access: Access) -> tuple[View, tuple[Choice, ...]]:
+    """Whose values are read with this token; where it follows several patients, of none yet, and the choices.
 
     Raises ReconnectNeeded(nobody_followed, vendor_step), VendorDenied, VendorTryLater, VendorChanged.
     """
-    answer = await ask(http, places.care_url + "/users/me", grant.access)
-    raise_for(answer, grant.issued_at, utc_now())
+    care_url, data_url = access.view.care_url, access.view.data_url
+    answer = await ask(http, care_url + "/users/me", access.token)
+    raise_for(answer, access.issued_at, utc_now())
     me = read_json(answer.body, _Me)
     if me.needToReconsent is True or me.accountSuspended not in (None, False, ""):
         raise ReconnectNeeded("vendor_step")
-    username = me.username or read_claims(grant.access.reveal()).username
+    username = me.username or read_claims(access.token.reveal()).username
     if not username or len(username) > LONGEST_NAME:
         raise VendorChanged("an account without a user name")
     if me.role not in CARE_PARTNER_ROLES:
-        return View(username, "patient", username, places.care_url, places.data_url), ()
-    patient, choices = only_one(await _followed(http, places.care_url, grant.access, grant.issued_at))
-    return View(username, "carepartner", patient, places.care_url, places.data_url), choices
+        return View(username, "patient", username, care_url, data_url), ()
+    patient, choices = only_one(await _followed(http, care_url, access.token, access.issued_at))
+    return View(username, "carepartner", patient, care_url, data_url), choices
 
 
 async def is_followed(http: httpx2.AsyncClient, view: View, token: Secret, issued_at: datetime) -> bool:

@@ -28,7 +28,7 @@ from evercgm.providers.medtronic.claims import read_claims
 from evercgm.providers.medtronic.hosts import checked
 from evercgm.providers.medtronic.kept import Access, Grant, Refresh, View
 
-# What was pasted works once: whose account it is, is asked again before it is given up for lost.
+# Whose account it is, is asked again at once: the person waits.
 ASK_AGAIN_AFTER_S = (1.0, 3.0)
 
 
@@ -73,25 +73,38 @@ async def begin(http: httpx2.AsyncClient, app: VendorApp, login: Login) -> str:
 
 
 async def finish(http: httpx2.AsyncClient, app: VendorApp, pasted: Pasted) -> Tokens:
-    """The address that the login ended at, or another tool's tokens (which end there), into our own.
+    """The address that the login ended at, or another tool's tokens (which end there), into our own, of nobody yet.
 
-    Raises BadInput(pasted), GrantRefused (used or too old), ChooseFirst, ReconnectNeeded, OperatorMustAct, VendorError.
+    Raises BadInput(pasted), GrantRefused (used or too old), OperatorMustAct, VendorError.
     """
     bundle = paste.read_bundle(pasted.text, app.base_url) if paste.is_bundle(pasted.text) else None
     places = await discovery.find(http, app)
     given = bundle or paste.read_code(pasted.text, pasted.state, places.redirect_uri)
     exchanged = await _exchange(http, places, given, pasted.verifier)
-    view, choices = await _find_view(http, places, exchanged.grant)
-    tokens = _tokens(exchanged, view)
+    return _tokens(exchanged, View("", "", "", places.care_url, places.data_url))
+
+
+async def settle(http: httpx2.AsyncClient, app: VendorApp, tokens: Tokens) -> Tokens:
+    """Tokens of nobody yet, made those of the account that signed in and of the patient whom it follows.
+
+    Raises ChooseFirst, ReconnectNeeded, VendorDenied, OperatorMustAct, VendorError.
+    """
+    access = kept.opened(tokens.access, Access)
+    checked(access.view.care_url, app.base_url)
+    view, choices = await _find_view(http, access)
+    settled = _with_view(tokens, view)
     if choices:
-        raise ChooseFirst(choices, tokens)
-    return tokens
+        raise ChooseFirst(choices, settled)
+    return settled
 
 
 def choose(tokens: Tokens, who: str) -> Tokens:
     """The tokens of a login, made those of one of the patients whom it follows."""
+    return _with_view(tokens, msgspec.structs.replace(kept.opened(tokens.access, Access).view, patient=who))
+
+
+def _with_view(tokens: Tokens, view: View) -> Tokens:
     access, refresh_ = kept.opened(tokens.access, Access), kept.opened(tokens.refresh, Refresh)
-    view = msgspec.structs.replace(access.view, patient=who)
     return replace(
         tokens,
         access=kept.sealed(msgspec.structs.replace(access, view=view)),
@@ -99,15 +112,13 @@ def choose(tokens: Tokens, who: str) -> Tokens:
     )
 
 
-async def _find_view(
-    http: httpx2.AsyncClient, places: discovery.Places, grant: Grant
-) -> tuple[View, tuple[Choice, ...]]:
+async def _find_view(http: httpx2.AsyncClient, access: Access) -> tuple[View, tuple[Choice, ...]]:
     for wait_s in ASK_AGAIN_AFTER_S:
         try:
-            return await accounts.find_view(http, places, grant)
+            return await accounts.find_view(http, access)
         except VendorTryLater:
             await asyncio.sleep(wait_s)
-    return await accounts.find_view(http, places, grant)
+    return await accounts.find_view(http, access)
 
 
 async def refresh(http: httpx2.AsyncClient, app: VendorApp, refresh_secret: Secret) -> Tokens:

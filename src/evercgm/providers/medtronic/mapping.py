@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -11,8 +11,9 @@ import msgspec
 from evercgm.core.errors import VendorChanged
 from evercgm.core.reading import ABOVE_RANGE_MG_DL, BELOW_RANGE_MG_DL, Batch, Flag, Reading, Rejected, Trend, epoch_ms
 from evercgm.provider_kit.send import read_json
-from evercgm.providers.medtronic import times
-from evercgm.providers.medtronic.times import Clocks, Offset
+from evercgm.providers.medtronic import clock_set, times
+from evercgm.providers.medtronic.clock_set import Stamp
+from evercgm.providers.medtronic.times import Clocks, Offset, WallTime
 
 # 24 hours hold 288 readings; a faster sensor fits as well.
 MOST_ROWS = 5_000
@@ -59,12 +60,13 @@ class _Patient(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """CareLink "sgs": ``timestamp`` since v11, ``datetime`` before."""
+    """CareLink "sgs": ``timestamp`` since v11, ``datetime`` before. ``isBackfill``, newer: it was uploaded late."""
 
     kind: object = None
     sg: object = None
     sensorState: object = None  # noqa: N815
     timestamp: object = None
+    isBackfill: object = None  # noqa: N815
     before_v11: object = msgspec.field(default=None, name="datetime")
 
     @property
@@ -122,11 +124,8 @@ def _batch(patient: _Patient, raws: list[object], clocks: Clocks, account_id: st
     frame = _Frame(times.offset_of(clocks, now), _their_now(clocks, now) + FUTURE_ALLOWANCE, _device_id(patient))
     rows = [msgspec.convert(raw, _Row) if isinstance(raw, dict) else None for raw in raws]
     walls = [times.parse(row.time_text) if row else None for row in rows]
-    extra = times.extra_minutes(
-        [wall.wall if wall and wall.offset_min is None else None for wall in walls],
-        times.device_clock(clocks),
-        _clock_changes(patient),
-    )
+    by_place = clock_set.extra_minutes(list(_stamps(rows, walls)), times.device_clock(clocks), _clock_changes(patient))
+    extra = [by_place.get(place, 0) for place in range(len(rows))]
     readings: dict[str, Reading] = {}
     rejected: dict[str, Rejected] = {}
     for raw, row, added in zip(raws, rows, extra, strict=True):
@@ -140,6 +139,13 @@ def _batch(patient: _Patient, raws: list[object], clocks: Clocks, account_id: st
     if in_order and in_order[-1].measured_at == _newest_slot(rows, extra, frame):
         in_order = _with_trend(in_order, patient, frame)
     return Batch(tuple(in_order), tuple(rejected.values()), account_id)
+
+
+def _stamps(rows: Sequence[_Row | None], walls: Sequence[WallTime | None]) -> Iterator[Stamp]:
+    """The rows whose times are the device's wall clock, as they came."""
+    for place, (row, time) in enumerate(zip(rows, walls, strict=True)):
+        if row and time and time.offset_min is None:
+            yield Stamp(place, time.wall, row.isBackfill is True)
 
 
 def _newest_slot(rows: Sequence[_Row | None], extra: Sequence[int], frame: _Frame) -> datetime | None:

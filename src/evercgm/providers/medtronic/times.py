@@ -1,9 +1,7 @@
 """CareLink's time texts and clocks into instants; pure. What it stamps is the device's wall clock, whatever it says."""
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -25,12 +23,6 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 LATEST_EPOCH_MS = 4_102_444_800_000
 QUARTER = timedelta(minutes=15)
 FARTHEST_MIN = 14 * 60
-CADENCE = timedelta(minutes=5)
-AN_HOUR = timedelta(hours=1)
-# How many of the newest rows must lie ahead of the device's own clock before it is taken to have been set back.
-ROWS_AHEAD = 3
-# A clock is set once or twice a day; more steps back are rows in no order at all.
-MOST_CHANGES = 2
 
 Source = Literal["pump", "conduit", "zone"]
 
@@ -144,73 +136,3 @@ def _quarters(local: datetime | None, server: datetime | None) -> int | None:
         return None
     minutes = round((local - server) / QUARTER) * 15
     return minutes if abs(minutes) <= FARTHEST_MIN else None
-
-
-def extra_minutes(
-    walls: Sequence[datetime | None], device_now: datetime | None, changes: Sequence[datetime]
-) -> list[int]:
-    """What to add to the present offset for each row, where the device's clock was set within the answer.
-
-    ``walls`` oldest first, or newest first, as they came; ``changes``: wall times at which the device says that its
-    clock was changed. A step back by whole hours is proof enough; a step ahead, by any quarter hours, only together
-    with such a mark, since a gap looks the same. Rows in no order tell nothing.
-    """
-    dated = [n for n, wall in enumerate(walls) if wall is not None]
-    falling = sum(_wall(walls, a) > _wall(walls, b) for a, b in pairwise(dated))
-    if 2 * falling > len(dated) - 1:
-        dated.reverse()
-    extra = [0] * len(walls)
-    in_turn = [_wall(walls, n) for n in dated]
-    steps = [_step(in_turn[max(n - 1, 0)], in_turn[n], in_turn[n + 1], changes) for n in range(len(in_turn) - 1)]
-    if not dated or sum(step != 0 for step in steps) > MOST_CHANGES:
-        return extra
-    added = _set_since(in_turn, device_now, changes)
-    for place, row in reversed(list(enumerate(dated))):
-        extra[row] = added
-        added += steps[place - 1] if place else 0
-    return extra
-
-
-def _wall(walls: Sequence[datetime | None], n: int) -> datetime:
-    wall = walls[n]
-    assert wall is not None  # noqa: S101 - only rows with a time are asked for
-    return wall
-
-
-def _step(before: datetime, earlier: datetime, later: datetime, changes: Sequence[datetime]) -> int:
-    """By how many minutes the clock was set back (above zero) or ahead (below) between two rows in turn.
-
-    ``before``: the row before them, or the first of the two. A row that is far from it has a broken time of its own.
-    """
-    back = CADENCE - (later - earlier)
-    hours = round(back / AN_HOUR)
-    if hours > 0 and abs(back - hours * AN_HOUR) <= CADENCE:
-        in_turn = before == earlier or timedelta(0) < earlier - before <= 2 * CADENCE
-        return hours * 60 if in_turn else 0
-    return -_ahead(earlier, later, changes)
-
-
-def _ahead(earlier: datetime, later: datetime, changes: Sequence[datetime]) -> int:
-    """By how many minutes the clock was set ahead between two wall times, to the quarter hour (the rest is drift).
-
-    Only with a mark beside one of the two: where the clock was put right in the middle of a gap, the gap is one.
-    """
-    minutes = round((later - earlier - CADENCE) / QUARTER) * 15
-    beside = 2 * CADENCE
-    marked = any(
-        timedelta(0) <= change - earlier <= beside or timedelta(0) <= later - change <= beside for change in changes
-    )
-    return minutes if marked and 0 < minutes <= 2 * FARTHEST_MIN else 0
-
-
-def _set_since(walls: Sequence[datetime], device_now: datetime | None, changes: Sequence[datetime]) -> int:
-    """By how many minutes the clock was set back (above zero) or ahead (below) after the newest row.
-
-    Where it was set back, the newest rows lie ahead of it now.
-    """
-    if device_now is None:
-        return 0
-    newest = walls[-ROWS_AHEAD:]
-    if len(newest) < ROWS_AHEAD or min(newest) <= device_now + CADENCE:
-        return -_ahead(walls[-1], device_now, changes)
-    return -((device_now - walls[-1]) // AN_HOUR) * 60

@@ -96,8 +96,8 @@ CHANGED_VALUE: FaultKind[int] = FaultKind(
     "The newest row has another value in the same minute.", _MESSAGE,
 )  # fmt: skip
 ORDER: FaultKind[str] = FaultKind(
-    "order", Literal["oldest", "newest", "shuffled"], "oldest, newest or shuffled", "order=shuffled",
-    "The order of the rows.", _MESSAGE,
+    "order", Literal["oldest", "newest", "shuffled", "backfill_last"], "oldest, newest, shuffled or backfill_last",
+    "order=shuffled", "The order of the rows; backfill_last: those of a late batch behind all others.", _MESSAGE,
 )  # fmt: skip
 ROWS: FaultKind[int] = FaultKind("rows", Rows, "0 to 288", "rows=12", "No more than the newest rows.", _MESSAGE)
 STALE_MINUTES: FaultKind[float] = FaultKind(

@@ -63,11 +63,16 @@ def build(cloud: Cloud, patient: Patient, username: str, *, before_v11: bool = F
         told["pumpCommunicationState"] = False
         told["medicalDeviceTime"] -= 7_200_000
     _leave_out_clocks(told, ask)
-    order = ask.take(faults.ORDER)
-    if order == "shuffled":
-        random.Random(1).shuffle(rows)  # noqa: S311 - reproducible on purpose
-    told["sgs"] = rows[::-1] if order == "newest" else rows
+    told["sgs"] = _ordered(rows, ask.take(faults.ORDER))
     return _as_before_v11(told, moment) if before_v11 else told
+
+
+def _ordered(rows: list[JsonObject], order: str | None) -> list[JsonObject]:
+    if order == "shuffled":
+        return random.Random(1).sample(rows, len(rows))  # noqa: S311 - reproducible on purpose
+    if order == "backfill_last":
+        return sorted(rows, key=lambda row: row["isBackfill"] is True)
+    return rows[::-1] if order == "newest" else rows
 
 
 def _as_before_v11(told: JsonObject, moment: Moment) -> JsonObject:
