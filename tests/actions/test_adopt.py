@@ -216,9 +216,9 @@ async def test_a_person_may_delete_a_row_of_the_host_and_keeps_the_readings(worl
     await host.connects("conn-a1", "User7")
     made = host.reads("conn-a1", ALICE, (await host.truth("User7"))[:5], timedelta(0))
 
-    kept = await disconnect(world.db, world.caller, "conn-a1")
+    done = await disconnect(world.db, world.vendors, world.caller, "conn-a1")
 
-    assert kept == len(made)
+    assert done.readings_kept == len(made)
     assert len(made) == len(host.series(ALICE))
     assert world.sql("select count(*) from cgm_connections where id = 'conn-a1'") == [(0,)]
 

@@ -137,7 +137,7 @@ DEEDS = {
     "confirm": Deed(ask_for_another_account, confirm_the_other, "account_changed"),
     "pause": Deed(connect, lambda w: pause.pause(w.db, w.vendors, w.caller, connection_of(w)), "paused"),
     "resume": Deed(rest, lambda w: pause.resume(w.db, w.caller, connection_of(w)), "resumed"),
-    "disconnect": Deed(connect, lambda w: disconnect(w.db, w.caller, connection_of(w)), "disconnected"),
+    "disconnect": Deed(connect, lambda w: disconnect(w.db, w.vendors, w.caller, connection_of(w)), "disconnected"),
     "refused": Deed(failing(*refusal("invalid_grant")), sync, "refresh_failed", "service", "sign_in_refused"),
     "client": Deed(failing(*refusal("invalid_client")), sync, "refresh_failed", "service", "operator_must_act"),
     "no answer": Deed(failing(503, b""), sync, "refresh_failed", "service", "vendor_unavailable"),
@@ -243,11 +243,11 @@ async def test_what_changes_nothing_is_no_event(world: World) -> None:
     stranger = replace(world.caller, owner_id=str(uuid.uuid4()), claims={"sub": str(uuid.uuid4())})
 
     await pause.pause(world.db, world.vendors, world.caller, connection_id)
-    with pytest.raises(NotYours):
-        await pause.pause(world.db, world.vendors, stranger, connection_id)
-    for act in (pause.resume, disconnect):
+    for act in (pause.pause, disconnect):
         with pytest.raises(NotYours):
-            await act(world.db, stranger, connection_id)
+            await act(world.db, world.vendors, stranger, connection_id)
+    with pytest.raises(NotYours):
+        await pause.resume(world.db, stranger, connection_id)
     world.weather.answers["token"] = refusal("invalid_grant")
     assert (await world.consent()).outcome == "error"
     assert (await world.consent(decision="deny")).outcome == "denied"

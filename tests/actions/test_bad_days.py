@@ -125,11 +125,11 @@ async def test_readings_of_a_deleted_connection_stay_and_are_linked_again(world:
     await world.sync(connection_id)
     before = stored(world)
 
-    kept = await disconnect(world.db, world.caller, connection_id)
+    done = await disconnect(world.db, world.vendors, world.caller, connection_id)
     again = await world.connect()
     await world.sync(again)
 
-    assert kept == len(before)
+    assert done.readings_kept == len(before)
     assert stored(world) == before
     linked = world.sql("select count(*) from public.glucose_readings where cgm_connection_id = %s", again)
     assert linked == [(len(before),)]
@@ -148,7 +148,7 @@ async def test_a_sync_whose_connection_goes_meanwhile_ends_cancelled(world: Worl
     syncing = asyncio.create_task(world.sync(connection_id))
     await reached.wait()
 
-    await disconnect(world.db, world.caller, connection_id)
+    await disconnect(world.db, world.vendors, world.caller, connection_id)
     go_on.set()
     result = await syncing
 

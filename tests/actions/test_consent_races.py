@@ -148,10 +148,10 @@ async def test_a_consent_that_comes_between_the_two_halves_of_a_disconnect_survi
     # Nothing is replaced: only what another browser does in this moment is put there.
     monkeypatch.setattr(connections, "delete", delete_late)
 
-    kept = await disconnect(world.db, world.caller, connection_id)
+    done = await disconnect(world.db, world.vendors, world.caller, connection_id)
 
     assert meanwhile[0].outcome == "connected"
-    assert kept == 0
+    assert done.readings_kept == 0
     assert world.status(connection_id) == ("connected", None)
     monkeypatch.undo()
     result = await world.sync(connection_id)

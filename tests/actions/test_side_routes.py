@@ -242,7 +242,7 @@ async def test_share_is_removed_alone_and_with_its_connection(ways: TwoWays) -> 
     assert world.status(connection_id)[0] == "connected"
     assert len(ways.stored()) == readings
     await ways.add_share()
-    await disconnect(world.db, world.caller, connection_id)
+    await disconnect(world.db, world.vendors, world.caller, connection_id)
     assert ways.routes() == []
     assert len(ways.stored()) == readings
 

@@ -306,3 +306,24 @@ async def test_what_was_pasted_once_goes_on_where_the_vendor_stumbled(
     assert await household.connections() == ["medtronic"]
     assert cloud.state.ledger.counts("token_calls")["authorization_code"] == calls["authorization_code"]
     assert (await household.paste(**text)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("fault", "value", "told"), [(None, None, True), ("server_error", 503, False), ("html", 200, False)]
+)
+async def test_whoever_disconnects_has_the_vendor_end_the_login_where_it_can(
+    household: Household, fault: str | None, value: int | None, told: bool
+) -> None:
+    assert (await household.paste(redirect_url=await household.address())).status_code == 201
+    cloud = household.clouds.carelink
+    if fault is not None:
+        cloud.set_fault(fault, value, path="revoke")
+    answer = await household.client.get(f"{BASE}/connections", headers=household.ada.bearer)
+    connection_id = answer.json()["connections"][0]["id"]
+
+    gone = await household.client.delete(f"{BASE}/connections/{connection_id}", headers=household.ada.bearer)
+
+    assert (gone.status_code, gone.json()) == (200, {"readings_kept": 0, "vendor_revoked": told})
+    assert await household.connections() == []
+    # One refresh token was given out: whether it still lives there.
+    assert cloud.state.end_tokens(None, ["refresh"]) == (0 if told else 1)

@@ -125,7 +125,7 @@ class Month:
         elif deed == "password":
             self.cloud.set_fault("password_changed", True, username=wearer.username)
         elif deed == "disconnect" and wearer.connection_id:
-            await disconnect(self.world.db, wearer.caller, wearer.connection_id)
+            await disconnect(self.world.db, self.world.vendors, wearer.caller, wearer.connection_id)
             wearer.connection_id = None
         elif deed == "connect" or (wearer.signs_in_at is not None and wearer.signs_in_at <= self.now):
             await self._connect(wearer)

@@ -133,7 +133,7 @@ async def consents(scene: Scene) -> None:
     other = await _consent(scene, other_account=True)
     assert other.attempt is not None, other
     connection_id = await confirm(scene.db, scene.vendors, scene.caller, other.attempt)
-    await disconnect(scene.db, scene.caller, connection_id)
+    await disconnect(scene.db, scene.vendors, scene.caller, connection_id)
     assert (await _consent(scene)).outcome == "connected"
 
 

@@ -236,6 +236,26 @@ def test_the_pointer_names_the_file_that_would_fill_a_gap(page: Page, code: str)
     assert call(page, "words", "gapWords", gap | {"importFormat": None}).endswith("too old for the vendor")
 
 
+@pytest.mark.parametrize(
+    ("revoked", "listed", "end"),
+    [
+        (
+            False,
+            True,
+            "The stored access is deleted. To be thorough, you can also remove evercgm in your Dexcom account.",
+        ),
+        (False, False, "The stored access is deleted."),
+        (True, False, "The stored access is deleted. The vendor has ended it, too."),
+    ],
+)
+def test_after_a_disconnect_the_page_says_what_is_left_to_do(page: Page, revoked: bool, listed: bool, end: str) -> None:
+    answer = {"readings_kept": 2, "vendor_revoked": revoked}
+
+    assert call(page, "words", "disconnected", "Dexcom", answer, listed) == (
+        f"Dexcom is disconnected. Your 2 readings stay. {end}"
+    )
+
+
 @pytest.mark.parametrize(("minutes", "words"), [(0, ""), (10, ""), (11, "11 min late"), (180, "3 h late"), (None, "")])
 def test_a_sync_that_began_late_says_that_nobody_was_fetching(page: Page, minutes: float | None, words: str) -> None:
     due = None if minutes is None else iso(NOON - minutes * MINUTE)

@@ -109,9 +109,9 @@ async def resume_connection(connection_id: PathId, runtime: Wired, caller: Chang
 
 @router.delete("/connections/{connection_id}")
 async def delete_connection(connection_id: PathId, runtime: Wired, caller: Changing) -> Disconnected:
-    """Forget the tokens and the connection; the readings stay."""
-    kept = await disconnect(runtime.db, caller, connection_id)
-    return Disconnected(readings_kept=kept, vendor_revoked=False)
+    """Forget the tokens and the connection; the readings stay. A vendor that has a way to forget is asked to."""
+    done = await disconnect(runtime.db, runtime.vendors, caller, connection_id)
+    return Disconnected(readings_kept=done.readings_kept, vendor_revoked=done.vendor_revoked)
 
 
 @router.delete("/connections/{connection_id}/routes/dexcom_share")

@@ -180,6 +180,7 @@ class Provider:
     news: how it tells what came since a moment; None where it cannot.
     shows_all: whether an answer holds all that there is of its window, so that what it lacks is noted as absent.
     keep_alive: how often the refresh token must be used even while the connection rests; None: it waits.
+    revoke: has the vendor end the login of a refresh token; raises VendorError where it did not. None: there is no way.
     slot: where the vendor has a history and a live series, a value of history stands for live ones as near as this.
     by_device_clock: whether its times are the wall clock of a device that people set, and UTC is reckoned from it: what
     was stored before a change of that clock may come again at another instant, and is not stored there once more.
@@ -202,6 +203,7 @@ class Provider:
     hosts: Callable[[str], tuple[str, ...]] = only_itself
     consent_lasts: timedelta | None = None
     keep_alive: timedelta | None = None
+    revoke: Callable[[httpx2.AsyncClient, VendorApp, Secret], Awaitable[None]] | None = None
     cadence: timedelta = CADENCE
     cadences: Mapping[str, timedelta] = field(default_factory=dict)
     keeps: timedelta | None = None

@@ -252,7 +252,8 @@ function makeDialog(host) {
     try {
       const answer = await api.disconnect(connection.id);
       dialog.close();
-      host.notice('good', words.disconnected(name, answer));
+      const way = wayOf(host.providers(), connection);
+      host.notice('good', words.disconnected(name, answer, Boolean(way?.official) && way.connect !== 'import'));
     } catch (error) {
       byId('disconnect-hint').textContent = host.failed(error);
       setBusy(button, false);

@@ -253,9 +253,11 @@ export function kept(total) {
 export const paused = (name) => `${name} is paused. Nothing new is fetched; readings and access are kept.`;
 export const resumed = (name) => `${name} goes on. What was missed is being fetched.`;
 
-export function disconnected(name, answer) {
-  const revoked = answer.vendor_revoked ? '' : ` To be thorough, you can also remove evercgm in your ${name} account.`;
-  return `${name} is disconnected. ${kept(answer.readings_kept)} The stored access is deleted.${revoked}`;
+/** `listed`: whether the vendor's account names evercgm as something that was let in. */
+export function disconnected(name, answer, listed) {
+  const ended = answer.vendor_revoked ? ' The vendor has ended it, too.' : '';
+  const thorough = listed && !answer.vendor_revoked ? ` To be thorough, you can also remove evercgm in your ${name} account.` : '';
+  return `${name} is disconnected. ${kept(answer.readings_kept)} The stored access is deleted.${ended}${thorough}`;
 }
 
 /** How an import ended. */

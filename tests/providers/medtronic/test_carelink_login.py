@@ -79,6 +79,7 @@ def test_the_discovery_document_leads_to_each_regions_own_hosts(region: str, bas
         scope="profile openid offline_access",
         audience={"us": "carepartner.patient.us", "eu": "carepartner.patient.ous"}[region],
         redirect_uri="com.medtronic.carepartner:/sso",
+        revoke_url=f"https://carelink-login.minimed.{tld}/oauth/revoke",
     )
 
 

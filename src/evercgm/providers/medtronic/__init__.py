@@ -38,6 +38,7 @@ PROVIDER = Provider(
     hosts=hosts,
     # A refresh token ends after about a week without use, also while nothing is read (medtronic facts, 2026-11).
     keep_alive=timedelta(days=1),
+    revoke=auth.revoke,
     keeps=client.KEEPS,
     live=timedelta(seconds=70),
     # No limit is documented; too many calls had an address refused for a while. A call a person each five minutes.

@@ -133,6 +133,22 @@ async def refresh(http: httpx2.AsyncClient, app: VendorApp, refresh_secret: Secr
     return _tokens(exchanged, view)
 
 
+async def revoke(http: httpx2.AsyncClient, app: VendorApp, refresh_secret: Secret) -> None:
+    """Have the login end at the vendor. Auth0's own; whether CareLink takes it is not known (read 2026-11).
+
+    Raises OperatorMustAct, ReconnectNeeded, VendorError: it may live on until its week without use is over.
+    """
+    held = kept.opened(refresh_secret, Refresh)
+    places = await discovery.find(http, app)
+    if places.revoke_url is None:
+        raise VendorChanged("no address to end a login at")
+    form = {"client_id": held.client_id, "token": held.token.reveal()}
+    headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+    answer = await send(http, "POST", places.revoke_url, headers=headers, form=form, largest=LARGEST_ANSWER)
+    if not 200 <= answer.status < 300 or is_page(answer):
+        raise VendorTryLater(f"the end of a login was answered with status {answer.status}")
+
+
 async def _where_it_is_now(http: httpx2.AsyncClient, app: VendorApp, view: View) -> View:
     """The same view at the addresses of today; where those cannot be had, it stays as it was."""
     try:

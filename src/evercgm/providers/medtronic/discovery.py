@@ -37,6 +37,7 @@ class Places:
     scope: str
     audience: str
     redirect_uri: str
+    revoke_url: str | None = None
 
 
 class _Entry(msgspec.Struct, frozen=True, rename={"sso_key": "UseSSOConfiguration"}):
@@ -68,6 +69,7 @@ class _Client(msgspec.Struct, frozen=True):
 class _Endpoints(msgspec.Struct, frozen=True):
     authorization_endpoint_path: str
     token_endpoint_path: str
+    token_revocation_endpoint_path: str | None = None
 
 
 class _Sso(msgspec.Struct, frozen=True):
@@ -152,6 +154,7 @@ def read_sso(body: bytes, app: VendorApp, care_url: str, data_url: str) -> Place
     port = "" if server.port == DEFAULT_PORTS.get(scheme) else f":{server.port}"
     prefix = f"/{server.prefix.strip('/')}" if server.prefix.strip("/") else ""
     login = f"{scheme}://{server.hostname}{port}{prefix}"
+    revoke_path = sso.system_endpoints.token_revocation_endpoint_path
     return Places(
         care_url=care_url,
         data_url=data_url,
@@ -161,6 +164,7 @@ def read_sso(body: bytes, app: VendorApp, care_url: str, data_url: str) -> Place
         scope=sso.client.scope,
         audience=sso.client.audience,
         redirect_uri=sso.client.redirect_uri,
+        revoke_url=None if revoke_path is None else checked(login + revoke_path, app.base_url),
     )
 
 

@@ -10,8 +10,8 @@ ACCOUNT = ("me", "patients")
 DATA = (*ACCOUNT, "message")
 CALLS = (*DATA, "token")
 DOCUMENTS = ("discover", "sso")
-PLACES = (*CALLS, *DOCUMENTS, "authorize")
-_ONLY_IF_NAMED = (*DOCUMENTS, "authorize")
+PLACES = (*CALLS, *DOCUMENTS, "authorize", "revoke")
+_ONLY_IF_NAMED = (*DOCUMENTS, "authorize", "revoke")
 _MESSAGE = ("message",)
 _YES = "true"
 Minutes = Annotated[int, msgspec.Meta(ge=-840, le=840)]
