@@ -76,7 +76,6 @@ async def refusal_of_sign_in(followed: Held, who: str = FAMILY) -> EvercgmError:
         ({"status": 476, "retry_after": 60}, 890, 900),
         ({"status": 476, "retry_after": 65_620}, 65_600, 65_620),
         ({"status": 476, "retry_after": 10**6}, DAY - 20, DAY),
-        ({"status": 403}, HOUR - 10, HOUR),
     ],
 )
 async def test_a_ban_stops_every_sign_in_until_it_ends_and_no_reading_by_a_good_session(
@@ -90,13 +89,23 @@ async def test_a_ban_stops_every_sign_in_until_it_ends_and_no_reading_by_a_good_
     others = [await refusal_of_sign_in(followed) for _ in range(3)]
     result = await followed.world.sync(connection_id)
 
-    assert isinstance(first, OperatorMustAct if ban["status"] == 403 else SignInsBanned)
+    assert isinstance(first, SignInsBanned)
     assert [type(other) for other in others] == [SignInsHeldBack] * 3
     assert followed.calls("login") == before
     assert pauses(followed).keys() == {"sign-in world"}
     assert at_least <= pauses(followed)["sign-in world"] <= at_most
     assert result is not None
     assert result.outcome == "succeeded"
+
+
+async def test_a_gate_that_one_persons_sign_in_met_closes_nobody_elses(followed: Held) -> None:
+    followed.cloud.set_fault("login_ban", {"status": 403}, count=1)
+
+    first = await refusal_of_sign_in(followed)
+
+    assert isinstance(first, OperatorMustAct)
+    assert pauses(followed) == {}
+    assert await followed.connect()
 
 
 async def test_during_a_ban_no_kept_password_is_sent_and_nobodys_refresh_has_failed(followed: Held) -> None:

@@ -206,18 +206,29 @@ async def test_whoever_may_follow_again_goes_on_at_a_press(followed: Followed) -
     assert followed.calls("login") == logins
 
 
-async def test_while_unfollowed_a_refused_session_costs_no_sign_in(followed: Followed) -> None:
+async def test_while_unfollowed_a_session_that_ended_costs_one_sign_in_and_goes_on(followed: Followed) -> None:
     connection_id = await unfollowed(followed)
+    followed.age_session()
     logins = followed.calls("login")
     followed.cloud.clear_faults()
-    followed.cloud.set_fault("token_refused", "jwt")
+    followed.cloud.set_fault("tokens_ended", True)
 
-    for _ in range(3):
-        await followed.world.sync(connection_id)
+    await followed.world.sync(connection_id)
+
+    assert followed.world.status(connection_id) == ("connected", None)
+    # One sign-in, which is sent on to the account's own region.
+    assert followed.calls("login") == logins + 2
+
+
+async def test_an_outage_at_the_look_leaves_the_reason_as_it_is(followed: Followed) -> None:
+    connection_id = await unfollowed(followed)
+    followed.cloud.clear_faults()
+    followed.cloud.set_fault("server_error", 503)
+
+    await followed.world.sync(connection_id)
 
     assert followed.world.status(connection_id) == ("error", "unfollowed")
-    assert followed.waits(connection_id) >= hours(23.9)
-    assert followed.calls("login") == logins
+    assert followed.waits(connection_id) < hours(1)
 
 
 async def test_one_that_is_unfollowed_can_be_paused_and_resumed_and_is_looked_for_then(followed: Followed) -> None:

@@ -19,7 +19,6 @@ from evercgm.core.errors import (
     VendorTryLater,
 )
 from evercgm.core.tokens import Secret, Tokens, is_due, signed_in_lately
-from evercgm.core.verdict import LOOKS_AGAIN
 from evercgm.logs import get_logger
 from evercgm.provider_kit.clock import utc_now
 from evercgm.provider_kit.contract import Password
@@ -85,8 +84,8 @@ class Access:
     def _sign_in_rests(self) -> EvercgmError | None:
         """What stands against another sign-in now, where only that would help; None: nothing, or it is long needed.
 
-        A lock lasts to the connection's stored time; who is not followed any more signs in for nothing; after a sign-in
-        there is none for four hours; and without a password none is possible.
+        A lock lasts to the connection's stored time; after a sign-in there is none for four hours; and without a
+        password none is possible.
         """
         tokens, now = self.loaded.tokens, self._clock()
         if not self._by_password:
@@ -94,8 +93,6 @@ class Access:
         if self.loaded.reason == "sign_in_locked" and self.loaded.next_sync_at and now < self.loaded.next_sync_at:
             return SignInLocked(math.ceil((self.loaded.next_sync_at - now).total_seconds()), sent=False)
         lives = bool(tokens.access) and now < tokens.expires_at
-        if lives and self.loaded.reason in LOOKS_AGAIN:
-            return ReconnectNeeded(self.loaded.reason)
         if not tokens.refresh:
             return SessionRefused("the vendor refuses a session before its end") if lives else None
         if signed_in_lately(tokens, now):

@@ -103,9 +103,12 @@ async def call_operator_at_sign_in(db: Database, place: Place, failure: Exceptio
 
 
 async def _keep_in_mind(conn: Connection, place: Place, failure: EvercgmError) -> None:
-    """What is of the whole region pauses it, and doctor reads there which version is wanted."""
-    if isinstance(failure, OperatorMustAct) and failure.cure == APP_VERSION:
-        await budgets.pause_for(conn, place, f"{APP_VERSION} {failure.floor or ''}".strip())
+    """A floor is of all calls: it pauses the region, and doctor reads there which version is wanted.
+
+    What CareLink's documents say of our version only a sign-in meets: what is connected goes on without them.
+    """
+    if isinstance(failure, OperatorMustAct) and failure.floor is not None:
+        await budgets.pause_for(conn, place, f"{APP_VERSION} {failure.floor}")
 
 
 def _tell(place: Place, reason: str, failure: EvercgmError) -> None:

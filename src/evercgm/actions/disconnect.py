@@ -13,6 +13,7 @@ from evercgm.storage import connections, routes
 from evercgm.storage.audit import record
 from evercgm.storage.connections import Loaded
 from evercgm.storage.database import Connection, Database, become_worker
+from evercgm.storage.database_errors import classify
 
 log = get_logger(__name__)
 # The person waits, and all that is ours is forgotten already.
@@ -69,7 +70,10 @@ async def _revoke(vendors: Vendors, before: Loaded) -> bool:
         with asked_by("person"):
             async with asyncio.timeout(REVOKED_WITHIN_S):
                 await provider.revoke(vendors.client(*place), vendors.app(*place), before.tokens.refresh)
-    except (EvercgmError, TimeoutError) as failure:
+    except Exception as failure:
+        # Also where our own database cannot count the call: the connection is gone already.
+        if not isinstance(failure, EvercgmError | TimeoutError) and classify(failure) is None:
+            raise
         log.warning("revoke_failed", connection_id=before.id, provider=provider.route, error=type(failure).__name__)
         return False
     return True

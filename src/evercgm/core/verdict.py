@@ -76,6 +76,10 @@ def judge(failure: EvercgmError, before: Trouble, now: datetime, chance: float) 
         return Verdict("error", before.reason, _not_before(before, _next(failure, now, 1, chance)), before.count)
     if isinstance(failure, SignInLocked):
         return _judge_lock(failure, before, now, chance)
+    if before.reason in LOOKS_AGAIN and isinstance(failure, VendorTryLater):
+        # An outage at the look: the person's answer is still the same, it is only looked for at other times.
+        count = before.count + 1
+        return Verdict("error", before.reason, _next(failure, now, count, chance), count)
     status, reason = _named(failure)
     count = before.count + 1 if before.reason == reason else 1
     return Verdict(status, reason, _next(failure, now, count, chance), count)

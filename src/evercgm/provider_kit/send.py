@@ -115,7 +115,8 @@ class _Metered(httpx2.AsyncBaseTransport):
         try:
             if sign_ins and entry:
                 await sign_ins.answered(entry, status, asked_s)
-            of_sign_ins = sign_ins is not None and sign_ins.stops_at(status)
+            # A 403 to a sign-in may be for what one person wrote as their name.
+            of_sign_ins = sign_ins is not None and (status == 403 or sign_ins.stops_at(status))
             await self._meter.answered(ticket, status, asked_s, of_sign_ins=of_sign_ins)
         except BaseException:
             # Only a cancelled call: its connection goes back all the same.

@@ -15,9 +15,10 @@ DELAY = timedelta(minutes=5)
 # longer than an hour, as it keeps readings for twelve.
 GATE = Wait(first_s=client.DENIED_WAIT_S, least_s=client.DENIED_WAIT_S)
 WAITS = {429: Wait(first_s=600), 403: GATE}
-# Of sign-ins alone: what a session reads goes on. A 403 there may be for what somebody wrote as their name.
+# Of sign-ins alone: what a session reads goes on. A 403 there may be for what one person wrote as their name, who would
+# close the sign-ins of all.
 BAN = Wait(first_s=auth.SHORTEST_BAN_S, least_s=auth.SHORTEST_BAN_S, most_s=86_400)
-SIGN_IN_WAITS = dict.fromkeys(client.ADDRESS_BANS, BAN) | {403: GATE}
+SIGN_IN_WAITS = dict.fromkeys(client.ADDRESS_BANS, BAN)
 
 PROVIDER = Provider(
     route="libre",
