@@ -82,8 +82,10 @@ def test_no_recorded_refusal_is_left_out() -> None:
 
 
 async def test_a_version_that_is_too_old_is_told_with_the_floor() -> None:
-    with pytest.raises(OperatorMustAct, match=r"version 4\.16\.0 and later of its app, and 4\.16\.0 was sent"):
+    with pytest.raises(OperatorMustAct, match=r"takes version 4\.16\.0 of its app no longer") as refused:
         await read({GRAPH: case_of("data_errors", "client version too old")})
+
+    assert (refused.value.cure, refused.value.floor) == ("app_version", "4.16.0")
 
 
 @pytest.mark.parametrize(
