@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from api_world import BASE, ORIGIN, Owner, Run, make_owner
+from api_world import BASE, ORIGIN, Owner, Run, add_person, make_owner
 from sign_in_clouds import SignInClouds, open_clouds
 
 from evercgm.api.app import create_app
@@ -327,3 +327,23 @@ async def test_whoever_disconnects_has_the_vendor_end_the_login_where_it_can(
     assert await household.connections() == []
     # One refresh token was given out: whether it still lives there.
     assert cloud.state.end_tokens(None, ["refresh"]) == (0 if told else 1)
+
+
+async def test_a_disconnect_ends_no_login_that_another_connection_of_the_owner_may_live_by(
+    household: Household, admin: Run
+) -> None:
+    other = str(uuid4())
+    await add_person(admin, household.ada.owner_id, other, "Ben")
+    for person_id in (household.ada.person_id, other):
+        page = await household.post("/medtronic/oauth", {"region": "eu", "person_id": person_id})
+        address = await household.clouds.leave_page(page.json()["authorization_url"], "follower.one")
+        assert (await household.paste(redirect_url=address, person_id=person_id)).status_code == 201
+    answer = await household.client.get(f"{BASE}/connections", headers=household.ada.bearer)
+    first, second = [row["id"] for row in answer.json()["connections"]]
+
+    gone = [
+        (await household.client.delete(f"{BASE}/connections/{one}", headers=household.ada.bearer)).json()
+        for one in (first, second)
+    ]
+
+    assert [one["vendor_revoked"] for one in gone] == [False, True]

@@ -9,7 +9,7 @@ from evercgm.core.errors import EvercgmError, NotYours, SealBroken
 from evercgm.logs import get_logger
 from evercgm.provider_kit.metered import asked_by
 from evercgm.provider_kit.vendors import Vendors
-from evercgm.storage import connections, routes
+from evercgm.storage import connections, routes, views
 from evercgm.storage.audit import record
 from evercgm.storage.connections import Loaded
 from evercgm.storage.database import Connection, Database, become_worker
@@ -49,7 +49,7 @@ async def disconnect(db: Database, vendors: Vendors, caller: Caller, connection_
         what = {"connection_id": connection_id, "provider": owned["provider"], "readings_kept": kept}
         await record(conn, audit.owner(caller), "disconnected", owned["person_id"], **what)
     log.info("disconnected", connection_id=connection_id, readings_kept=kept)
-    return Disconnected(kept, before is not None and await _revoke(vendors, before))
+    return Disconnected(kept, before is not None and await _revoke(db, vendors, caller, before))
 
 
 async def _before(conn: Connection, db: Database, connection_id: str) -> Loaded | None:
@@ -60,13 +60,19 @@ async def _before(conn: Connection, db: Database, connection_id: str) -> Loaded 
         return None
 
 
-async def _revoke(vendors: Vendors, before: Loaded) -> bool:
-    """Whether the vendor ended what the refresh token stood for. A failure is noted and changes nothing."""
+async def _revoke(db: Database, vendors: Vendors, caller: Caller, before: Loaded) -> bool:
+    """Whether the vendor ended what the refresh token stood for. A failure is noted and changes nothing.
+
+    Not asked for where the owner has another connection there: it may be of the same login (a follower of two), and
+    a vendor may end all that one app was given for it (Auth0, "deletes grant"; whether CareLink does is not known).
+    """
     provider = vendors.providers.get(before.provider)
     if provider is None or provider.revoke is None or not before.tokens.refresh:
         return False
     place = (provider.route, before.region)
     try:
+        if any(one.provider == before.provider for one in await views.connections(db, caller, None)):
+            return False
         with asked_by("person"):
             async with asyncio.timeout(REVOKED_WITHIN_S):
                 await provider.revoke(vendors.client(*place), vendors.app(*place), before.tokens.refresh)
