@@ -43,6 +43,16 @@ def test_rows_that_are_said_a_second_time_behind_the_newest_move_nothing() -> No
     assert {reading.display_offset_min for reading in read(answer(*told)).readings} == {60}
 
 
+def test_a_clock_that_was_set_back_is_seen_although_the_signal_was_lost_soon_after() -> None:
+    day = [A_DAY[-1] - timedelta(minutes=58) - n * FIVE_MINUTES for n in range(200, -1, -1)]
+    before = [wall + timedelta(hours=1) for wall in day[:190]]
+    told = [row(f"{wall:%Y-%m-%dT%H:%M:%S}", sg=100 + n % 90) for n, wall in enumerate([*before, *day[190:197]])]
+
+    offsets = [reading.display_offset_min for reading in read(answer(*told)).readings]
+
+    assert offsets == [120] * 190 + [60] * 7
+
+
 AUTUMN_NOW = utc("2026-10-25T04:01:00Z")
 # Summer time ended at 01:00: these are the rows of 22:00 to 04:00 in UTC, with the pump's offset at each.
 NIGHT = [(utc("2026-10-24T22:00:00Z") + n * FIVE_MINUTES) for n in range(73)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from operator import attrgetter
 
 from evercgm.providers.medtronic.times import FARTHEST_MIN, QUARTER
 
@@ -14,17 +15,22 @@ BESIDE = 2 * CADENCE
 AN_HOUR = timedelta(hours=1)
 # How many of the newest rows must lie ahead of the device's own clock before it is taken to have been set back.
 ROWS_AHEAD = 3
+_BY_WALL = attrgetter("wall")
 # A clock is set once or twice a day; more steps back are rows in no order at all.
 MOST_CHANGES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A row's place in the answer and its wall time, in UTC's place. ``late``: it says that it was uploaded late."""
+    """A row's place in the answer and its wall time, in UTC's place. ``late``: it says that it was uploaded late.
+
+    ``value``: what it shows, by which a copy of a row is told from another one of the same wall time.
+    """
 
     place: int
     wall: datetime
     late: bool = False
+    value: object = None
 
 
 def extra_minutes(stamps: Sequence[Stamp], device_now: datetime | None, changes: Sequence[datetime]) -> dict[int, int]:
@@ -126,29 +132,35 @@ def _set_back(
 def _is_set_back(turn: Sequence[Stamp], rest: Sequence[Stamp], device_now: datetime | None) -> bool:
     """Whether nothing but a clock that was set back explains a step back.
 
-    The rows before it run ahead of the clock; or the rows after it, which have come as far as those, mostly show wall
-    times that had been shown. A batch that was uploaded late fills a gap instead.
+    The rows before it run ahead of the clock; or the rows after it mostly show wall times that had been shown. A batch
+    that was uploaded late fills a gap instead; and where the rows after it have not come as far as those before, the
+    same values tell of a copy.
     """
     earlier = turn[-1].wall
-    if device_now is not None:
-        if earlier > device_now + CADENCE:
-            return True
-        if max(one.wall for one in rest) < earlier - BESIDE:
-            return False
-    shown = sorted(one.wall for one in turn)
-    again = [wall for wall in _rising(rest) if shown[0] - CADENCE / 2 <= wall <= shown[-1] + CADENCE / 2]
-    twice = sum(_nearest(shown, wall) <= CADENCE / 2 for wall in again)
+    if device_now is not None and earlier > device_now + CADENCE:
+        return True
+    may_be_copy = device_now is not None and max(one.wall for one in rest) < earlier - BESIDE
+    shown = sorted(turn, key=_BY_WALL)
+    again = [one for one in _rising(rest) if shown[0].wall - CADENCE / 2 <= one.wall <= shown[-1].wall + CADENCE / 2]
+    twice = sum(_is_shown(shown, one, may_be_copy) for one in again)
     return 2 * twice > len(again)
 
 
-def _rising(rest: Sequence[Stamp]) -> Iterator[datetime]:
+def _rising(rest: Sequence[Stamp]) -> Iterator[Stamp]:
     """Up to the next step back: what stands behind that may be a batch again."""
     latest = rest[0].wall
     for one in rest:
         if one.wall < latest:
             return
         latest = one.wall
-        yield latest
+        yield one
+
+
+def _is_shown(shown: Sequence[Stamp], one: Stamp, may_be_copy: bool) -> bool:
+    """Whether its wall time was shown (sorted, at least one); where it may be a copy, with another value."""
+    n = bisect_left(shown, one.wall, key=_BY_WALL)
+    near = [other for other in shown[max(n - 1, 0) : n + 1] if abs(other.wall - one.wall) <= CADENCE / 2]
+    return bool(near) and not (may_be_copy and any(other.value == one.value for other in near))
 
 
 def _nearest(shown: Sequence[datetime], wall: datetime) -> timedelta:

@@ -145,7 +145,7 @@ def _stamps(rows: Sequence[_Row | None], walls: Sequence[WallTime | None]) -> It
     """The rows whose times are the device's wall clock, as they came."""
     for place, (row, time) in enumerate(zip(rows, walls, strict=True)):
         if row and time and time.offset_min is None:
-            yield Stamp(place, time.wall, row.isBackfill is True)
+            yield Stamp(place, time.wall, row.isBackfill is True, row.sg)
 
 
 def _newest_slot(rows: Sequence[_Row | None], extra: Sequence[int], frame: _Frame) -> datetime | None:
