@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from sync_world import World
+from sync_world import Weather, World
 
-from evercgm.actions import sign_in
-from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import Credentials, VendorApp
+from evercgm.provider_kit.contract import VendorApp
 from evercgm.providers.libre.simulator.app import create_app
 from evercgm.providers.libre.simulator.people import DEMO_PASSWORD
 
@@ -30,17 +28,10 @@ class Followed:
 
     world: World
     cloud: Any
+    weather: Weather
 
     async def connect(self, username: str = FOLLOWER, *, keep: bool = True, password: str = DEMO_PASSWORD) -> str:
-        return await sign_in.by_password(
-            self.world.db,
-            self.world.vendors,
-            self.world.caller,
-            person_id=self.world.person_id,
-            route="libre",
-            region="world",
-            credentials=Credentials(Secret(username), Secret(password), keep),
-        )
+        return await self.world.sign_in(LIBRE, username, password, keep=keep)
 
     def stored(self) -> list[tuple[Any, ...]]:
         return self.world.sql(STORED, self.world.person_id)
@@ -66,11 +57,12 @@ class Followed:
 async def open_followed(world: World, cloud_dir: Path) -> AsyncIterator[Followed]:
     """The cloud's state lies in ``cloud_dir``."""
     app = create_app(cloud_dir)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app)) as http:
+    weather = Weather(app)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(weather)) as http:
         world.vendors = replace(
             world.vendors,
             apps={**world.vendors.apps, LIBRE: VendorApp("world", "http://libre.test/libre")},
             clients={**world.vendors.clients, LIBRE: http},
         )
-        yield Followed(world, app.state.cloud)
+        yield Followed(world, app.state.cloud, weather)
     app.state.cloud.state.ledger.close()

@@ -14,14 +14,15 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import psycopg
 
-from evercgm.actions import connect
+from evercgm.actions import connect, sign_in
 from evercgm.actions.connect import Finished
 from evercgm.actions.endings import Result
 from evercgm.actions.sync import sync_connection
 from evercgm.core.caller import Caller
+from evercgm.core.limits import Place
 from evercgm.core.tokens import Secret
 from evercgm.provider_kit.clock import utc_now
-from evercgm.provider_kit.contract import VendorApp
+from evercgm.provider_kit.contract import Credentials, VendorApp
 from evercgm.provider_kit.vendors import Vendors
 from evercgm.providers import PROVIDERS
 from evercgm.providers.dexcom.simulator.app import create_app
@@ -97,6 +98,18 @@ class World:
         finished = await self.consent(username)
         assert finished.outcome == "connected", finished
         return str(self.sql("select id from public.cgm_connections where person_id = %s", self.person_id)[0][0])
+
+    async def sign_in(self, place: Place, username: str, password: str, *, keep: bool = True) -> str:
+        """By password, at a way in of ``vendors``; the connection's id."""
+        return await sign_in.by_password(
+            self.db,
+            self.vendors,
+            self.caller,
+            person_id=self.person_id,
+            route=place[0],
+            region=place[1],
+            credentials=Credentials(Secret(username), Secret(password), keep),
+        )
 
     async def consent(self, username: str = "User7", decision: str = "approve") -> Finished:
         """From the hand-over to the callback, as one browser walks it."""

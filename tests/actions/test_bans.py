@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from followed_world import FAMILY, LIBRE, Followed
 from structlog.testing import capture_logs
-from sync_world import World
+from sync_world import Weather, World
 
 from evercgm.actions.checkup_load import check_load
 from evercgm.api.error_responses import problem_of
@@ -52,7 +52,8 @@ class Held(Followed):
 @pytest.fixture
 async def followed(world: World, tmp_path: Path) -> AsyncIterator[Held]:
     app = create_app(tmp_path / "libre")
-    opened = Held(world, app.state.cloud, app)
+    weather = Weather(app)
+    opened = Held(world, app.state.cloud, weather, weather)
     opened.restart()
     yield opened
     app.state.cloud.state.ledger.close()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from sync_world import World
 from evercgm.actions import sign_in
 from evercgm.core.errors import BadInput, ChooseFirst, NotYours, VendorTryLater
 from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import Credentials
 from evercgm.providers.libre.simulator.people import ALEX, DEMO_PASSWORD, KIM
 from evercgm.storage.connections import access_place
 from evercgm.storage.vault import Place
@@ -59,15 +58,8 @@ class Family:
         return [(way, kept["patient_id"] if way == "libre" else kept["view"]["patient"]) for way, kept in opened]
 
     async def _by_password(self, *, keep: bool) -> str:
-        return await sign_in.by_password(
-            self.world.db,
-            self.clouds.vendors,
-            self.world.caller,
-            person_id=self.world.person_id,
-            route="libre",
-            region="world",
-            credentials=Credentials(Secret("family@example.com"), Secret(DEMO_PASSWORD), keep),
-        )
+        world = replace(self.world, vendors=self.clouds.vendors)
+        return await world.sign_in(("libre", "world"), "family@example.com", DEMO_PASSWORD, keep=keep)
 
     async def _by_paste(self) -> str:
         world, vendors = self.world, self.clouds.vendors

@@ -10,9 +10,7 @@ from typing import Any
 import httpx2
 from sync_world import Weather, World, open_world
 
-from evercgm.actions import sign_in
-from evercgm.core.tokens import Secret
-from evercgm.provider_kit.contract import Credentials, VendorApp
+from evercgm.provider_kit.contract import VendorApp
 from evercgm.providers.dexcom_share.simulator.app import create_app
 
 USER, PASSWORD = "User7", "evercgm-demo-7"
@@ -33,15 +31,7 @@ class TwoWays:
 
     async def add_share(self, *, keep: bool = True, password: str = PASSWORD, username: str = USER) -> str:
         """Sign in by password; the connection's id."""
-        return await sign_in.by_password(
-            self.world.db,
-            self.world.vendors,
-            self.world.caller,
-            person_id=self.world.person_id,
-            route="dexcom_share",
-            region="us",
-            credentials=Credentials(Secret(username), Secret(password), keep),
-        )
+        return await self.world.sign_in(SHARE, username, password, keep=keep)
 
     def trouble(self, name: str, value: object, **limits: Any) -> None:
         self.share.desk.set_fault(name, value, **limits)

@@ -252,7 +252,8 @@ async def look_choice(conn: Connection, vault: Vault, attempt_id: str, owner_id:
 async def look_pasted(conn: Connection, vault: Vault, pasted: Secret, owner_id: str) -> tuple[str, Waiting] | None:
     """The id and the pair that this owner's paste was made into before, left where it is. Raises SealBroken."""
     values = {"pasted_hash": _pasted_hash(pasted), "owner_id": owner_id}
-    row = await (await conn.execute(QUERIES["look_pasted"], values)).fetchone()
+    known = await (await conn.execute(QUERIES["look_pasted"], values)).fetchone()
+    row = await look_waiting(conn, known["id"], owner_id) if known is not None else None
     waiting = _waiting(row, vault) if row is not None else None
     return (row["id"], waiting) if row is not None and waiting is not None else None
 

@@ -118,14 +118,8 @@ where id = %(id)s
   and expires_at > now()
 
 -- name: look_pasted
--- A pair that was made of what is pasted once more, and whose account is not known yet.
-select id, person_id, provider, region, sealed_access, sealed_refresh, token_expires_at, token_lifetime_s,
-  vendor_account, unfinished
-from cgm_private.oauth_attempts
-where state_hash = %(pasted_hash)s
-  and owner_id = %(owner_id)s
-  and sealed_access <> ''
-  and expires_at > now()
+-- Which waiting pair was made of what is pasted once more.
+select id from cgm_private.oauth_attempts where state_hash = %(pasted_hash)s and owner_id = %(owner_id)s
 
 -- name: consume_waiting
 -- A confirmation works once, for the owner who began it, while it is young; a yes is no answer to "which of them?".
