@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
+import psycopg
 import pytest
 from api_world import BASE, ORIGIN, Owner, Run, add_person, make_owner
 from sign_in_clouds import SignInClouds, open_clouds
 
 from evercgm.api.app import create_app
+from evercgm.core.errors import VendorTryLater
 from evercgm.providers.libre.simulator.people import ALEX, DEMO_PASSWORD, KIM
+from evercgm.providers.medtronic import discovery
 from evercgm.providers.medtronic.paste import REFUSALS
 from evercgm.runtime import Runtime
 
@@ -347,3 +350,37 @@ async def test_a_disconnect_ends_no_login_that_another_connection_of_the_owner_m
     ]
 
     assert [one["vendor_revoked"] for one in gone] == [False, True]
+
+
+async def test_what_only_a_sign_in_meets_pauses_nobodys_readings(
+    household: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a process that has not asked yet.
+    monkeypatch.setattr(discovery, "_kept", {})
+    household.clouds.carelink.set_fault("client_error", 404, path="discover")
+
+    answer = await household.post("/medtronic/oauth", {"region": "eu"})
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "operator_must_act")
+    with psycopg.connect(household.database.admin_dsn) as admin:
+        assert admin.execute("select provider, region from cgm_private.provider_pauses").fetchall() == []
+
+
+@pytest.mark.parametrize("failure", [psycopg.OperationalError("gone"), TimeoutError(), VendorTryLater("no answer")])
+async def test_whatever_fails_at_the_end_of_a_disconnect_it_has_happened(
+    household: Household, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def revoke(*_: object) -> None:
+        raise failure
+
+    assert (await household.paste(redirect_url=await household.address())).status_code == 201
+    providers: Any = household.clouds.vendors.providers
+    monkeypatch.setitem(providers, "medtronic", replace(providers["medtronic"], revoke=revoke))
+    answer = await household.client.get(f"{BASE}/connections", headers=household.ada.bearer)
+
+    gone = await household.client.delete(
+        f"{BASE}/connections/{answer.json()['connections'][0]['id']}", headers=household.ada.bearer
+    )
+
+    assert (gone.status_code, gone.json()["vendor_revoked"]) == (200, False)
+    assert await household.connections() == []

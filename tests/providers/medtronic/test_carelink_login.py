@@ -674,5 +674,4 @@ def test_the_way_in_is_a_paste() -> None:
 def test_that_another_tool_stops_is_said_before_its_tokens_are_pasted() -> None:
     page = (Path(__file__).parents[3] / "src/evercgm/web/index.html").read_text()
 
-    assert "that tool stops" in (PROVIDER.terms or "")
     assert "the other tool stops" in page.partition('id="sign-in-pasted"')[2].partition("</div>")[0]
