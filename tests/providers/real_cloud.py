@@ -4,9 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import uvicorn
 from starlette.applications import Starlette
+
+from evercgm.simulator_kit.trace import CADENCE, anchor_for
 
 
 @asynccontextmanager
@@ -21,3 +24,12 @@ async def on_a_socket(app: Starlette) -> AsyncIterator[str]:
         running.should_exit = True
         await task
         listener.close()
+
+
+def between_two_readings() -> datetime:
+    """At most 5 minutes ago, half way between two steps of a trace.
+
+    A cloud whose clock stands here shows the same readings by whichever second of the day the test runs.
+    """
+    half: timedelta = CADENCE / 2
+    return anchor_for(datetime.now(UTC) - half) + half

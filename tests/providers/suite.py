@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 import httpx2
 import pytest
-from real_cloud import on_a_socket
+from real_cloud import between_two_readings, on_a_socket
 from starlette.applications import Starlette
 
 from evercgm.core.errors import EvercgmError
@@ -171,7 +171,7 @@ def with_trouble(*names: str) -> list[Any]:
 
 @asynccontextmanager
 async def open_world(route: str, data_dir: Path) -> AsyncIterator[World]:
-    adapter, opened_at = adapter_of(route), datetime.now(UTC)
+    adapter, opened_at = adapter_of(route), between_two_readings()
     app = adapter.start(data_dir, lambda: opened_at)
     async with on_a_socket(app) as url:
         vendor = adapter.vendor(url + adapter.PREFIX)

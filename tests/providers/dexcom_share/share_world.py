@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx2
-from real_cloud import on_a_socket
+from real_cloud import between_two_readings, on_a_socket
 
 from evercgm.core.reading import Batch
 from evercgm.core.sync import Window
@@ -15,6 +15,7 @@ from evercgm.core.tokens import Secret, Tokens
 from evercgm.provider_kit.contract import Credentials, Password, VendorApp
 from evercgm.provider_kit.send import vendor_client
 from evercgm.providers.dexcom_share import PROVIDER
+from evercgm.providers.dexcom_share.mapping import WINDOW_TOLERANCE
 from evercgm.providers.dexcom_share.simulator.app import create_app
 from evercgm.providers.dexcom_share.simulator.cloud import Cloud
 
@@ -42,9 +43,9 @@ class ShareWorld:
 
     @property
     def held(self) -> int:
-        """How many readings the cloud has of the window."""
-        trace = self.cloud.traces[NAME]
-        return sum(1 for _ in trace.records_between(self.window.start, self.opened_at + timedelta(microseconds=1)))
+        """How many readings the cloud has of the window, with the second before it that a read lets in."""
+        start, end = self.window.start - WINDOW_TOLERANCE, self.opened_at + timedelta(microseconds=1)
+        return sum(1 for _ in self.cloud.traces[NAME].records_between(start, end))
 
     async def read(self, tokens: Tokens) -> Batch:
         return await PROVIDER.read(self.http, self.vendor, tokens.access, self.window)
@@ -65,7 +66,7 @@ async def open_share(
     anchor: datetime | None = None,
     trace: Path | None = None,
 ) -> AsyncIterator[ShareWorld]:
-    opened_at = now or datetime.now(UTC)
+    opened_at = now or between_two_readings()
     app = create_app(data_dir, clock=lambda: opened_at, anchor=anchor, trace=trace)
     async with on_a_socket(app) as url, vendor_client([url]) as http:
         yield ShareWorld(opened_at, app.state.cloud, VendorApp(region, f"{url}/dexcom_share"), http)
