@@ -20,7 +20,10 @@ EXPIRES_IN_S = 10_800
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Somebody with a sensor. `recording`: a shipped trace, or None for one who has none running."""
+    """Somebody with a sensor. `recording`: a shipped trace, or None for one who has none running.
+
+    The zones of all have no summer time: a clock stands at one offset all year, and is changed by a fault alone.
+    """
 
     username: str
     first_name: str
@@ -29,7 +32,7 @@ class Patient:
     family: str = "NGP"
     model: str = "MMT-1886"
     utc_offset_min: int = 60
-    zone_name: str = "Central European Standard Time"
+    zone_name: str = "W. Central Africa Standard Time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Account:
 
 PATIENTS = (
     Patient("pat.alpha", "Pat", "Example", "hall2018_2133-018"),
-    Patient("kim.beta", "Kim", "Example", "hall2018_2133-035", "CGM", "MMT-5120", -300, "Eastern Standard Time"),
+    Patient("kim.beta", "Kim", "Example", "hall2018_2133-035", "CGM", "MMT-5120", -300, "SA Pacific Standard Time"),
     Patient("lee.gamma", "Lee", "Example", None),
 )
 # Well-known passwords: they open nothing but a simulator.
