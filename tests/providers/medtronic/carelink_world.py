@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
+from real_cloud import between_two_readings
 
 from evercgm.core.errors import ChooseFirst
 from evercgm.core.reading import Batch
@@ -41,7 +42,10 @@ class _Wire(httpx2.ASGITransport):
 
 @dataclass
 class CareLink:
-    """The cloud on a host of its own, so that nothing kept in memory reaches another test."""
+    """The cloud on a host of its own, so that nothing kept in memory reaches another test.
+
+    Its clock stands between two readings until it is moved: what is read and what was measured are of one moment.
+    """
 
     data_dir: Path
     region: str = "eu"
@@ -51,7 +55,8 @@ class CareLink:
     app: VendorApp = field(init=False)
 
     def __post_init__(self) -> None:
-        asgi = create_app(self.data_dir, trace=self.trace)
+        opened_at = between_two_readings()
+        asgi = create_app(self.data_dir, trace=self.trace, clock=lambda: opened_at)
         self.cloud = asgi.state.cloud
         self.http = httpx2.AsyncClient(transport=_Wire(asgi))
         self.move()

@@ -62,7 +62,7 @@ def announced(process: subprocess.Popen[str]) -> dict[str, Any]:
 async def signed_in(app: VendorApp, http: httpx2.AsyncClient, username: str, password: str) -> str:
     """As a browser walks it: the page, its form, the address that the app would be sent to."""
     page = await LOGIN.begin(http, app, Login("state-1", pkce_challenge(VERIFIER.reveal())))
-    async with httpx2.AsyncClient(trust_env=False) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as browser:
         assert "I am not a robot" in (await browser.get(page)).text
         form = {**dict(parse_qsl(urlsplit(page).query)), "username": username, "password": password}
         answer = await browser.post(page.partition("?")[0], data={**form, "captcha": "ticked", "decision": "approve"})
