@@ -475,7 +475,7 @@ def walked_through(http: httpx2.Client) -> str:
 
 def test_the_command_keeps_tokens_and_readings_over_a_restart(tmp_path: Path) -> None:
     options = ("--port", "0", "--json", "--data-dir", str(tmp_path / "data"), "--redirect-uri", CALLBACK)
-    options += ("--client-id", "client-1", "--client-secret", "key-1", "--expires-in", "60")
+    options += ("--client-id", "client-1", "--client-secret", "key-1", "--expires-in", "3600")
     now = datetime.now(UTC)
     week = window(now - timedelta(days=7), now - timedelta(minutes=1))
     ended, bodies = [], []
@@ -486,7 +486,7 @@ def test_the_command_keeps_tokens_and_readings_over_a_restart(tmp_path: Path) ->
             line = json.loads(process.stdout.readline())
             assert line["accounts"][0] == {"username": "User7", "password": None, "label": "G7, mobile app"}
             assert line["control_url"] == line["url"] + "/control"
-            with httpx2.Client(base_url=line["url"]) as http:
+            with httpx2.Client(base_url=line["url"], timeout=30) as http:
                 access_token = access_token or walked_through(http)
                 headers = {"Authorization": f"Bearer {access_token}"}
                 bodies.append(http.get("/v3/users/self/egvs", params=week, headers=headers).json())

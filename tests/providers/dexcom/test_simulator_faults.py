@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -498,9 +499,9 @@ async def test_the_login_page_is_struck_only_when_named(cloud: Faulty) -> None:
 
 async def test_an_answer_is_slow_or_cut_short(cloud: Faulty) -> None:
     await cloud.set("slow", 0.05, count=1)
-    before = datetime.now(UTC)
+    before = time.monotonic()
     await cloud.ask()
-    assert datetime.now(UTC) - before >= timedelta(seconds=0.05)
+    assert time.monotonic() - before >= 0.05
 
     whole = (await cloud.ask()).content
     await cloud.set("cut_body", "short", count=1)
@@ -575,7 +576,7 @@ def test_the_command_starts_with_faults_and_cuts_quietly(tmp_path: Path) -> None
     with started(*options) as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
-        with httpx2.Client(base_url=url) as http:
+        with httpx2.Client(base_url=url, timeout=30) as http:
             with pytest.raises(httpx2.RemoteProtocolError):
                 walked_through(http)
             http.post("/control/faults", json={"set": {"cut_body": "dropped"}})

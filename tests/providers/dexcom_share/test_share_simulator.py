@@ -150,7 +150,7 @@ def test_the_command_tells_its_people_and_serves_them(tmp_path: Path) -> None:
             assert process.stdout is not None
             line = json.loads(process.stdout.readline())
             assert line["accounts"][0] == {"username": NAME, "password": PASSWORD, "label": "G7, mobile app"}
-            with httpx2.Client(base_url=line["url"]) as http:
+            with httpx2.Client(base_url=line["url"], timeout=30) as http:
                 path = f"/ShareWebServices/Services/{AUTHENTICATE}"
                 refused = http.post(path, json=RIGHT).json()["Code"]
                 http.delete("/control/faults")

@@ -106,7 +106,7 @@ def running(data_dir: Path, *options: str) -> Iterator[Cloud]:
             assert process.stdout is not None
             line: dict[str, Any] = json.loads(process.stdout.readline())
             passwords = {account["username"]: account["password"] for account in line["accounts"]}
-            with httpx2.Client() as control:
+            with httpx2.Client(timeout=30) as control:
                 yield Cloud(line["url"], line["control_url"], passwords, process, control)
         finally:
             process.kill()

@@ -126,7 +126,11 @@ async def test_first_history_and_a_wide_gap_bring_the_scans_of_14_days_as_well(c
     assert {reading.record_key.partition(":")[0] for reading in wide.live} == {"live"}
     assert wide.live[-1].measured_at == max(reading.measured_at for reading in wide.live)
     cloud.fault("logbook_alarms", True)
-    assert len((await read(cloud, tokens, 14 * DAY)).live) == len(wide.live)
+    again = await read(cloud, tokens, 14 * DAY)
+    # A minute may begin between the two: the present value of the first is then a scan of the second, or gone.
+    present = wide.live[-1].measured_at
+    assert [one for one in again.live if one.measured_at < present] == list(wide.live[:-1])
+    assert len(again.live) - len(wide.live) in (0, 1)
 
 
 async def test_who_follows_nobody_or_somebody_without_readings_is_told_so(cloud: Cloud) -> None:

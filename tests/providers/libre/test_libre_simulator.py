@@ -327,12 +327,12 @@ def test_the_command_keeps_what_it_gave_over_a_kill_and_stops_when_asked(tmp_pat
     for with_signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         with running(tmp_path / "data", "--fault", "gzip=true") as cloud:
             body = {"email": FOLLOWER.username, "password": cloud.passwords[FOLLOWER.username]}
-            answer = httpx2.post(f"{cloud.url}/eu/llu/auth/login", json=body, headers=HEADERS)
+            answer = httpx2.post(f"{cloud.url}/eu/llu/auth/login", json=body, headers=HEADERS, timeout=30)
             tokens.append(answer.json()["data"]["authTicket"]["token"])
             id_hash = hashlib.sha256(FOLLOWER.user_id.encode()).hexdigest()
             for token in tokens:
                 own = {"Authorization": f"Bearer {token}", "Account-Id": id_hash}
-                answer = httpx2.get(cloud.url + GRAPH, headers=HEADERS | own)
+                answer = httpx2.get(cloud.url + GRAPH, headers=HEADERS | own, timeout=30)
                 assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
             cloud.process.send_signal(with_signal)
             code = cloud.process.wait(timeout=30)
