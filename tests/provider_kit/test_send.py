@@ -150,16 +150,18 @@ async def test_an_answer_that_never_ends_arriving_is_given_up(
 
 
 async def test_nobody_there_is_tried_later_and_the_error_holds_no_secret(http: httpx2.AsyncClient) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    with pytest.raises(VendorTryLater) as caught:
-        await send(
-            http,
-            "GET",
-            f"http://127.0.0.1:{port}/x",
-            headers={"Authorization": "Bearer marked-token"},
-            params={"q": "marked-query"},
-        )
+    # Taken and not listened at: nobody else can come to listen there meanwhile.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(VendorTryLater) as caught:
+            await send(
+                http,
+                "GET",
+                f"http://127.0.0.1:{port}/x",
+                headers={"Authorization": "Bearer marked-token"},
+                params={"q": "marked-query"},
+            )
 
     # The test's own frames quote this file; the error itself must say nothing.
     shown = "".join(traceback.format_exception_only(caught.value)) + repr(caught.value.args)

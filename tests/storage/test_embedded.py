@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -61,6 +62,19 @@ def children(pid: int) -> list[int]:
         if parent == pid:
             found.append(int(entry.parent.name))
     return found
+
+
+def wait_for_listener(port: int) -> None:
+    """Until somebody listens there; a minute is far beyond what any machine needs."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            assert time.monotonic() < give_up, "nobody came to listen"
+            time.sleep(0.05)
+        else:
+            return
 
 
 def ordinary(data_dir: Path) -> str:
@@ -140,7 +154,8 @@ def test_after_kill_9_a_start_finds_what_was_committed(data_dir, with_children):
     started = time.monotonic()
     later = embedded.start(data_dir)
 
-    assert time.monotonic() - started < 10
+    # It has not waited for the minute that pg_ctl is given; how long a busy machine takes is no matter.
+    assert time.monotonic() - started < 50
     busy.close()
     with psycopg.connect(later.owner_dsn) as connection:
         assert connection.execute("select answer from kept").fetchall() == [(42,)]
@@ -153,7 +168,7 @@ def test_another_program_on_the_port_is_no_obstacle(data_dir):
         [sys.executable, "-m", "http.server", "-b", "127.0.0.1", str(server.port)], stderr=subprocess.DEVNULL
     )
     try:
-        time.sleep(0.5)
+        wait_for_listener(server.port)
         later = embedded.start(data_dir)
 
         assert server.port != later.port

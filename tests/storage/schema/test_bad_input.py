@@ -227,6 +227,14 @@ def listener() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port that is taken and not listened at: nobody else can come to listen there meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
 def elsewhere(dsn: str, *, port: int | None = None, password: str | None = None, name: str | None = None) -> str:
     """The same address but for one thing."""
     parts = urlsplit(dsn)
@@ -247,20 +255,18 @@ def elsewhere(dsn: str, *, port: int | None = None, password: str | None = None,
     ],
 )
 async def test_a_wrong_way_to_the_database_is_told_without_repeating_it(
-    make_empty_database: Any, listener: int, case: str, words: str
+    make_empty_database: Any, listener: int, deaf: int, case: str, words: str
 ) -> None:
     fresh = make_empty_database()
     await lay(fresh, "staging")
     before = await snapshot_of(fresh.admin_dsn)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        free_port = closed.getsockname()[1]
     if case == "a role that may only read":
         with psycopg.connect(fresh.admin_dsn, autocommit=True) as admin:
             words_of_role = sql.SQL("alter role current_user in database {} set default_transaction_read_only = on")
             admin.execute(words_of_role.format(sql.Identifier(fresh.name)))
     dsn = {
         "text": "the database of 127.0.0.1 with hunter2",
-        "port": elsewhere(fresh.admin_dsn, port=free_port),
+        "port": elsewhere(fresh.admin_dsn, port=deaf),
         "password": elsewhere(fresh.owner_dsn, password="hunter2"),
         "database": elsewhere(fresh.admin_dsn, name="no_such_database"),
         "no PostgreSQL": elsewhere(fresh.admin_dsn, port=listener),

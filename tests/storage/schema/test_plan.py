@@ -37,6 +37,7 @@ select distinct case when l.granted then l.locktype else 'waits' end, l.mode
   from pg_locks l
   join pg_stat_activity a on a.pid = l.pid
  where a.datname = current_database() and l.pid not in (pg_backend_pid(), %s)
+   and a.backend_type = 'client backend' -- autovacuum comes when it likes
 """
 
 
