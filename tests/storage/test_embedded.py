@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -62,6 +63,15 @@ def children(pid: int) -> list[int]:
         if parent == pid:
             found.append(int(entry.parent.name))
     return found
+
+
+@contextmanager
+def reserved(port: int) -> Iterator[None]:
+    """Nobody is given this port of a stopped server meanwhile; the server itself, which asks for it, gets it again."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", port))
+        yield
 
 
 def wait_for_listener(port: int) -> None:
@@ -130,9 +140,10 @@ def test_a_later_start_finds_data_port_and_passwords_again(data_dir):
     embedded.stop(data_dir)
     embedded.stop(data_dir)
 
-    with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(server.owner_dsn)
-    later = embedded.start(data_dir)
+    with reserved(server.port):
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(server.owner_dsn)
+        later = embedded.start(data_dir)
 
     assert server == later
     with psycopg.connect(later.owner_dsn) as connection:
@@ -256,7 +267,8 @@ def test_as_root_below_a_closed_folder_the_files_go_elsewhere_and_it_is_said_onc
     server = embedded.start(data_dir, report=said.append)
     try:
         embedded.stop(data_dir)
-        later = embedded.start(data_dir, report=said.append)
+        with reserved(server.port):
+            later = embedded.start(data_dir, report=said.append)
     finally:
         embedded.stop(data_dir)
         shutil.rmtree(server.server_dir)
