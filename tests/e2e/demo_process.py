@@ -2,14 +2,16 @@
 
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,23 @@ class Demo:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(40)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses, and that the system hands to nobody by itself until we do."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def ended_within(process: subprocess.Popen[Any], seconds: float) -> int | None:
+    """Its exit code, None where it has not ended in time; while the whole machine stands still no time passes."""
+    for _ in range(round(10 * seconds)):
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    return process.poll()
 
 
 def start_demo(data_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> Demo:

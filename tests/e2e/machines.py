@@ -92,15 +92,19 @@ def machines(names: Sequence[str], database_port: int, vendor_port: int, *, apar
     with ExitStack() as made:
         enter = made.enter_context
         if apart:
-            yield [enter(_apart(name, database_port, vendor_port)) for name in names]
+            cables = secrets.SystemRandom().sample(range(255 * 63), len(names))
+            yield [
+                enter(_apart(name, divmod(cable, 63), database_port, vendor_port))
+                for name, cable in zip(names, cables, strict=True)
+            ]
         else:
             yield [enter(_here(name, database_port, vendor_port)) for name in names]
 
 
 @contextmanager
-def _apart(name: str, database_port: int, vendor_port: int) -> Iterator[Machine]:
-    third, fourth = secrets.randbelow(255), 4 * secrets.randbelow(63)
-    here, there = CABLES.format(third, fourth + 1), CABLES.format(third, fourth + 2)
+def _apart(name: str, cable: tuple[int, int], database_port: int, vendor_port: int) -> Iterator[Machine]:
+    third, quarter = cable
+    here, there = CABLES.format(third, 4 * quarter + 1), CABLES.format(third, 4 * quarter + 2)
     namespace = f"evercgm-{secrets.token_hex(4)}"
     with _namespace(namespace, here, there) as plug:
         machine = Namespace(name, (here, database_port), vendor_port, namespace, plug)

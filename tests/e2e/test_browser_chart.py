@@ -237,6 +237,7 @@ def test_a_long_task_would_be_seen(open_chart: Open) -> None:
 
 def test_a_window_stays_within_what_is_loaded_and_is_never_shorter_than_half_an_hour(open_chart: Open) -> None:
     page = open_chart("24h")
+    began = window(page)
 
     shortest = press(page, *["+"] * 12)
     oldest = press(page, "-", "-", *["ArrowLeft"] * 60)
@@ -249,10 +250,10 @@ def test_a_window_stays_within_what_is_loaded_and_is_never_shorter_than_half_an_
     assert length(shortest) == pytest.approx(SHORTEST_S, abs=NEAR_S)
     assert length(oldest) == pytest.approx(4 * SHORTEST_S, abs=NEAR_S)
     # The loaded range itself moves on with the clock.
-    first = all_of_it[0]
     for shown in (oldest, at_home, dragged):
-        assert first - 20 <= shown[0] <= first + NEAR_S
-    assert abs(newest[1] - page.evaluate("Date.now() / 1000")) < 20
+        assert began[0] - NEAR_S <= shown[0] <= all_of_it[0] + NEAR_S
+    assert began[1] - NEAR_S <= newest[1] <= all_of_it[1] + NEAR_S
+    assert abs(all_of_it[1] - page.evaluate("Date.now() / 1000")) < 20
     assert is_whole(page, 24)
 
 
@@ -484,6 +485,11 @@ def test_fingers_pinch_drag_and_tap_twice_and_still_scroll_the_page(open_chart: 
     assert length(dragged) == pytest.approx(length(pinched), abs=NEAR_S)
     assert window(page) == dragged
     x, y = middle(page)
-    page.touchscreen.tap(x, y)
-    page.touchscreen.tap(x, y)
-    until(lambda: is_whole(page, 24), "two taps show all")
+
+    def tapped_twice() -> bool:
+        """On a machine that is busy the second tap may come too late to be one."""
+        page.touchscreen.tap(x, y)
+        page.touchscreen.tap(x, y)
+        return is_whole(page, 24)
+
+    until(tapped_twice, "two taps show all")

@@ -204,7 +204,8 @@ def test_what_is_told_of_one_person_never_gets_into_the_view_of_another(demo: De
 
     page.wait_for_selector("#chart-empty:visible")
     assert number_of(page) == "–"
-    until(lambda: streams.persons() == [json.loads(added.stdout)["id"]], "only the other person is listened to")
+    only = [json.loads(added.stdout)["id"]]
+    until(lambda: number_of(page) and streams.persons() == only, "only the other person is listened to")
     page.select_option('[data-test="person-picker"]', label="Kim")
     until(lambda: number_of(page) == "222", "the first person's newest value is shown")
 
@@ -240,7 +241,6 @@ def newest(demo: Demo, visitor: Visitor) -> datetime:
 def test_where_no_more_streams_are_given_the_page_asks_every_few_seconds(demo: Demo, open_page: Open) -> None:
     visitor = open_page()
     page = visitor.page
-    streams = Streams(page)
     wearer = wearing(demo, visitor)
     with ExitStack() as stack:
         page.goto("about:blank")
@@ -256,8 +256,9 @@ def test_where_no_more_streams_are_given_the_page_asks_every_few_seconds(demo: D
 
         assert page.inner_text('[data-test="offline"]') == ""
         assert page.is_hidden('[data-test="notice"]')
-    seen = len(streams.persons())
-    until(lambda: number_of(page) and len(streams.persons()) > seen, "there is room, and it listens")
+        # There is room again, and it listens.
+        with page.expect_response(lambda answer: "/events?" in answer.url and answer.status == 200):
+            stack.close()
 
 
 def _join(stack: ExitStack, api: httpx2.Client, person_id: str) -> bool:

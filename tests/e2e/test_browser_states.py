@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from demo_process import Demo, until
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, sync_playwright
-from series import sql
+from series import at_rest, sql
 from test_browser import CHROMIUM, Walker, new_context, new_owner, pytestmark
 
 __all__ = ["pytestmark"]
@@ -110,6 +109,7 @@ def each_connection(**facts: Any) -> Callable[[Any], Any]:
 
 def expire(demo: Demo, person_id: str) -> None:
     """As the end of the failure ladder leaves it."""
+    at_rest(demo, person_id)
     sql(
         demo,
         "with ended as (update cgm_private.sync_state set reason = 'reconnect_needed', next_sync_at = null"
@@ -253,15 +253,19 @@ def test_the_unit_is_remembered_and_reaches_number_summary_and_key(open_page: Op
     in_mg = float(page.inner_text("#summary-average"))
 
     page.click('[data-test="unit-mmol"]')
-    in_mmol = page.inner_text("#summary-average")
-    assert abs(float(in_mmol) - in_mg / 18.01559) < 0.1
+    assert is_near(page.inner_text("#summary-average"), in_mg / 18.01559)
     assert "." in page.inner_text("#summary-highest")
     assert "mmol/L" in (page.get_attribute("#chart", "aria-label") or "")
     assert page.inner_text("#key-target") == "Target 3.9–10.0 mmol/L"
     page.reload()
     page.wait_for_selector('[data-test="unit-mmol"][aria-pressed="true"]')
-    until(lambda: page.inner_text("#summary-average") == in_mmol, "the unit is still mmol/L")
+    until(lambda: is_near(page.inner_text("#summary-average"), in_mg / 18.01559), "the unit is still mmol/L")
     until(lambda: "mmol/L" in page.inner_text("#current-unit"), "the value is in mmol/L")
+
+
+def is_near(text: str, number: float) -> bool:
+    """As it was, but for rounding and for a reading that has left the last 24 hours since."""
+    return text != "" and abs(float(text) - number) < 0.2
 
 
 def test_the_history_says_what_each_sync_brought(open_page: Open) -> None:
@@ -493,8 +497,15 @@ def serious_in_trouble(demo: Demo, page: Page) -> dict[str, list[str]]:
     return findings
 
 
+# Of the colours; what moves for as long as it is there is no transition.
+FADED = """async () => {
+  const fading = document.getAnimations().filter((one) => one instanceof CSSTransition);
+  await Promise.allSettled(fading.map((one) => one.finished));
+}"""
+
+
 def serious(page: Page) -> list[str]:
-    time.sleep(0.3)  # colours fade for 0.15 s
+    page.evaluate(FADED)
     page.evaluate(AXE)
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     assert len(found["passes"]) > 10

@@ -4,13 +4,23 @@ import json
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from demo_process import Demo, connect, environment, until
-from series import sql, stored
+from demo_process import Demo, connect, environment, passable_folder, start_demo, until
+from series import at_rest, sql, stored
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    """A demo of its own: what other tests leave in theirs is told by the doctor, too."""
+    with passable_folder() as folder:
+        started = start_demo(folder / "data")
+        yield started
+        assert started.stop() == 0
 
 
 def doctor(data_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -55,6 +65,8 @@ def test_a_refused_client_secret_is_named_with_its_setting_and_expires_nobody(de
     person_id = str(demo.line["persons"][1]["id"])
     assert "cgm=connected" in connect(demo, person_id, "User6")
     until(lambda: stored(demo, person_id), "readings are stored")
+    # Its end would take the reason away again.
+    at_rest(demo, person_id)
     kept = sql(demo, "select connection_id, reason, next_sync_at from cgm_private.sync_state")
     # As when the vendor refuses each refresh: no worker comes to it before the check.
     change(demo, "update cgm_private.sync_state set reason = 'operator_must_act', next_sync_at = now() + interval '1h'")

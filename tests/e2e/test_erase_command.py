@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 from demo_process import Demo, connect, environment, start_demo, until
-from series import sql, stored, truth
+from series import everything_is_in, sql, stored, truth
 from test_browser import new_owner
 
 ROWS = """select (select count(*) from public.glucose_readings where person_id = %(id)s),
@@ -38,19 +38,10 @@ def person_id(own_demo: Demo) -> str:
     owner, person_id, _link = new_owner(own_demo, "Kim")
     jwt = json.loads(own_demo.command("sign-in", "--owner", owner, "--json").stdout)["jwt"]
     assert "cgm=connected" in connect(own_demo, person_id, "User7", jwt)
-    until(lambda: len(stored(own_demo, person_id)) >= len(truth(own_demo, "User7")) - 1, "the history is stored", 60)
-    until(lambda: not open_runs(own_demo, person_id), "the first sync has ended", 60)
-    with psycopg.connect(own_demo.line["admin_database_url"], autocommit=True) as conn:
-        # So that no reading comes while a test counts.
-        conn.execute(
-            "update cgm_private.sync_state set next_sync_at = now() + interval '1 hour' where person_id = %s",
-            [person_id],
-        )
+    until(lambda: len(stored(own_demo, person_id)) >= len(truth(own_demo, "User7")) - 1, "the history is stored")
+    # So that no reading comes while a test counts.
+    everything_is_in(own_demo, person_id)
     return person_id
-
-
-def open_runs(demo: Demo, person_id: str) -> list[Any]:
-    return sql(demo, "select id from cgm_private.sync_runs where person_id = %s and state <> 'done'", person_id)
 
 
 def command(demo: Demo, *arguments: str) -> list[str]:

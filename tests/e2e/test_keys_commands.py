@@ -5,13 +5,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from demo_process import environment
+from demo_process import environment, until
 from sealed_world import fill, fill_connections, run
 
 from evercgm.settings import KEY_BYTES
@@ -225,18 +226,18 @@ def test_a_rotation_killed_half_way_has_lost_nothing_and_goes_on(database: Any, 
     count = 10_000
     fill_connections(Vault(OLD), database.admin_dsn, count)
     new = f"v1.{key_id(NEW)}.%"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "evercgm.cli.main", "keys", "rotate", "--json"],
-        env={**environment(tmp_path / "data"), "DATABASE_URL": database.service_dsn, **RING},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    while not run(database.admin_dsn, UNDER_NEW, new)[0][0]:
+    with half_way_closed(database.admin_dsn, count):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "evercgm.cli.main", "keys", "rotate", "--json"],
+            env={**environment(tmp_path / "data"), "DATABASE_URL": database.service_dsn, **RING},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        until(lambda: run(database.admin_dsn, UNDER_NEW, new)[0][0], "a part is sealed anew")
         assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    printed, _ = process.communicate()
+        process.send_signal(signal.SIGKILL)
+        printed, _ = process.communicate()
     done_first = run(database.admin_dsn, UNDER_NEW, new)[0][0]
 
     assert printed == ""
@@ -254,6 +255,25 @@ def test_a_rotation_killed_half_way_has_lost_nothing_and_goes_on(database: Any, 
     phases = run(database.admin_dsn, "select detail ->> 'phase' from cgm_private.audit_events order by id")
     assert phases == [("begun",), ("begun",), ("ended",)]
     assert json.loads(keys("status", "--json", ENCRYPTION_KEY=NEW.hex()).stdout)["unopened"] == 0
+
+
+@contextmanager
+def half_way_closed(dsn: str, count: int) -> Iterator[None]:
+    """Nobody gets past the middle one of the connections meanwhile, however late we look."""
+    middle = "select id from public.cgm_connections order by id offset %s limit 1"
+    ((id_,),) = run(dsn, middle, count // 2)
+    run(
+        dsn,
+        f"""create function public.wait() returns trigger language plpgsql as
+            'begin perform pg_advisory_xact_lock_shared(1); return new; end';
+            create trigger wait before update on public.cgm_connections for each row
+            when (old.id = '{id_}') execute function public.wait()""",
+    )
+    with psycopg.connect(dsn) as gate:
+        gate.execute("select pg_advisory_xact_lock(1)")
+        yield
+    # Whoever waited there has ended before the table can be had.
+    run(dsn, "drop trigger wait on public.cgm_connections; drop function public.wait()")
 
 
 @pytest.mark.parametrize(

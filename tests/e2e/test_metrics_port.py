@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,11 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from demo_process import free_port
 
 
 def environment(database: Any, folder: Path, port: int) -> dict[str, str]:
@@ -65,7 +60,7 @@ def test_metrics_are_told_beside_it_until_it_stops(database: Any, tmp_path: Path
             [sys.executable, "-m", "evercgm.cli.main", "work"], env=env, capture_output=True, text=True, timeout=60
         )
         process.send_signal(signal.SIGTERM)
-        code = process.wait(15)
+        code = process.wait(40)
 
     assert answer.status_code == 200
     assert "evercgm_database_up 1\n" in answer.text

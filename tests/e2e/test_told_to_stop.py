@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from demo_process import environment
+from demo_process import ended_within, environment
 from machines import end
 from test_killed_processes import Scene, open_scene
 
@@ -58,7 +58,7 @@ async def test_serve_with_a_sync_that_cannot_be_finished_ends_within_ten_seconds
                     await asyncio.sleep(0.1)
             os.kill(process.pid, number)
 
-            code = await asyncio.to_thread(process.wait, ENDS_WITHIN_S)
+            code = await asyncio.to_thread(ended_within, process, ENDS_WITHIN_S)
 
     assert code == 0, (tmp_path / "serve.log").read_text()
     assert scene.sql(RUNS) == [("running", 1, None)]
