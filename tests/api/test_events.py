@@ -316,7 +316,7 @@ async def everything_of(admin: Run, person_id: str) -> None:
 
 async def test_a_stream_ends_with_its_token(served: httpx2.AsyncClient, runtime: Runtime, ada: Owner) -> None:
     begun = time.monotonic()
-    token = issue_jwt(runtime.keys, ada.owner_id, timedelta(seconds=5))
+    token = issue_jwt(runtime.keys, ada.owner_id, timedelta(seconds=2))
     async with listening(served, {"Authorization": f"Bearer {token}"}) as events:
         await events.rest()
 
