@@ -1,6 +1,7 @@
 """Workers that count their calls in one ledger, each with a pool, a meter and counters of its own."""
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,8 +57,9 @@ async def worker_of(
     dsn: str,
     call_limits: CallLimits | None = PLENTY,
     regions: Mapping[str, CallLimits | None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Worker]:
-    """A worker as after its start: it knows of nothing but what stands in the database."""
+    """A worker as after its start: it knows of nothing but what stands in the database. ``clock``: its meter's."""
     app = world.vendors.apps["dexcom", "us"]
     limits = regions or {"us": call_limits}
     async with open_database(dsn, world.db.vault, largest=4) as db:
@@ -70,7 +72,7 @@ async def worker_of(
         clients = {
             ("dexcom", region): httpx2.AsyncClient(
                 transport=metered(
-                    httpx2.ASGITransport(world.weather), Meter(("dexcom", region), found, ledger, vendors.counts)
+                    httpx2.ASGITransport(world.weather), Meter(("dexcom", region), found, ledger, vendors.counts, clock)
                 )
             )
             for region, found in limits.items()

@@ -73,10 +73,10 @@ async def refusal_of_sign_in(followed: Held, who: str = FAMILY) -> EvercgmError:
 @pytest.mark.parametrize(
     ("ban", "at_least", "at_most"),
     [
-        ({"status": 430}, 890, 900),
-        ({"status": 476, "retry_after": 60}, 890, 900),
-        ({"status": 476, "retry_after": 65_620}, 65_600, 65_620),
-        ({"status": 476, "retry_after": 10**6}, DAY - 20, DAY),
+        ({"status": 430}, 840, 900),
+        ({"status": 476, "retry_after": 60}, 840, 900),
+        ({"status": 476, "retry_after": 65_620}, 65_560, 65_620),
+        ({"status": 476, "retry_after": 10**6}, DAY - 60, DAY),
     ],
 )
 async def test_a_ban_stops_every_sign_in_until_it_ends_and_no_reading_by_a_good_session(
@@ -159,7 +159,7 @@ async def test_once_a_ban_is_over_one_sign_in_goes_first_and_a_second_ban_is_lon
     followed.end_the_pause()
 
     assert await followed.connect()
-    assert 1780 <= twice <= 1800
+    assert 1740 <= twice <= 1800
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def test_a_gate_a_floor_and_a_silent_429_pause_the_whole_place(
 
     assert followed.calls("graph") == before
     assert pauses(followed).keys() == {"world"}
-    assert seconds - 20 <= pauses(followed)["world"] <= seconds
+    assert seconds - 60 <= pauses(followed)["world"] <= seconds
     assert isinstance(await refusal_of_sign_in(followed), CallsHeldBack)
 
 

@@ -16,7 +16,7 @@ LOG_IN = "LoginPublisherAccountById"
 READ = "ReadPublisherLatestGlucoseValues"
 LOCKED = 500, json.dumps({"Code": "SSO_AuthenticateMaxAttemptsExceeded", "Message": "Words."}).encode()
 TIMES = """
-select r.next_sync_at, s.next_sync_at, r.next_sync_at - now() > interval '590 s'
+select r.next_sync_at, s.next_sync_at, r.next_sync_at - now() > interval '9 min'
 from cgm_private.routes r join cgm_private.sync_state s on s.connection_id = r.connection_id"""
 
 
@@ -78,7 +78,7 @@ async def test_nobody_sends_it_while_the_lock_lasts(ways: TwoWays, locked: str, 
     if is_alone(ways):
         assert (result.outcome, result.reason) == ("failed", "sign_in_locked")
         assert ways.world.status(locked) == ("error", "sign_in_locked")
-        assert after == before
+        assert after[0][:2] == before[0][:2]
     else:
         assert result.outcome in ("succeeded", "nothing_new")
         assert ways.world.status(locked) == ("connected", None)

@@ -14,6 +14,7 @@ from evercgm.actions.sync import sync_connection
 
 LOG_IN = "LoginPublisherAccountById"
 READ = "ReadPublisherLatestGlucoseValues"
+TAKEN_OVER = "select 1 from cgm_private.sync_runs where starts > 1"
 LEASE = "select refresh_until is not null from cgm_private.sync_state"
 Deed = Callable[[], Awaitable[object]]
 
@@ -58,6 +59,9 @@ async def at_once(ways: TwoWays, connection_id: str) -> list[Result | None]:
 
     async def begin_second() -> None:
         second.append(asyncio.create_task(job(ways, connection_id)))
+        async with asyncio.timeout(60):
+            while ways.world.sql(TAKEN_OVER) == [] and not second[0].done():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         # Long enough for a whole sync that does not wait.
         await asyncio.wait(second, timeout=2)
 
@@ -178,12 +182,13 @@ async def test_a_sync_that_is_stopped_while_it_signs_in_still_stores_the_session
 async def test_while_a_dead_ones_lease_lasts_nobody_signs_in_and_then_one_does(ways: TwoWays) -> None:
     connection_id = await ways.add_share()
     end_session(ways)
-    ways.world.sql("update cgm_private.sync_state set refresh_until = now() + interval '2 s'")
+    ways.world.sql("update cgm_private.sync_state set refresh_until = now() + interval '1 minute'")
     before = sign_ins(ways)
 
     waiting = asyncio.create_task(job(ways, connection_id))
     await asyncio.sleep(1)
     assert sign_ins(ways) == before
+    ways.world.sql("update cgm_private.sync_state set refresh_until = now()")
     result = await asyncio.wait_for(waiting, 20)
 
     assert (result and result.outcome, sign_ins(ways)) == ("succeeded", before + 1)

@@ -19,19 +19,21 @@ import uvicorn
 from api_world import BASE, Owner, Run, add_connection, add_odd_reading, add_person, add_readings, make_owner
 
 from evercgm.api.app import create_app
-from evercgm.api.events_routes import frames
+from evercgm.api.events_routes import HEARTBEAT_S, frames
 from evercgm.runtime import Runtime
 from evercgm.storage import changes
-from evercgm.storage.changes import Hub, Listener, place_of
+from evercgm.storage.changes import LOOK_EVERY_S, Hub, Listener, place_of
 from evercgm.storage.identity import end_session, issue_jwt, sign_in_link, use_link
 from evercgm.storage.views import ReadingView, make_cursor
 
 ADDRESS = f"{BASE}/events"
 NOW = datetime.now(UTC).replace(microsecond=0)
+# Nothing here is judged by time: a busy machine is no failure.
+PATIENCE_S = 30.0
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not is_so():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -42,12 +44,12 @@ async def serving(runtime: Runtime, hub: Hub | None = None) -> AsyncIterator[tup
     app.state.events = hub or app.state.events
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=8)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=60)
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with httpx2.AsyncClient(base_url=address, timeout=20) as client:
+    async with httpx2.AsyncClient(base_url=address, timeout=PATIENCE_S) as client:
         yield client, server
         app.state.events.close()
     server.should_exit = True
@@ -61,7 +63,7 @@ class Events:
         self._lines = answer.aiter_lines()
         self.last_id = ""
 
-    async def next(self, kind: str, within_s: float = 3.0) -> dict[str, Any]:
+    async def next(self, kind: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """The next event of a kind; others are passed over."""
         async with asyncio.timeout(within_s):
             while True:
@@ -81,7 +83,7 @@ class Events:
         self.last_id = found.get("id", self.last_id)
         return found
 
-    async def rest(self, within_s: float = 5.0) -> None:
+    async def rest(self, within_s: float = PATIENCE_S) -> None:
         """Read on until the stream ends."""
         async with asyncio.timeout(within_s):
             async for _ in self._lines:
@@ -103,17 +105,20 @@ async def served(runtime: Runtime) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_a_reading_that_arrives_appears_within_three_seconds(
-    served: httpx2.AsyncClient, ada: Owner, admin: Run
-) -> None:
+async def test_a_reading_that_arrives_appears_within_three_seconds(runtime: Runtime, ada: Owner, admin: Run) -> None:
     connection_id = await add_connection(admin, ada.person_id)
     await add_readings(admin, ada.person_id, connection_id, [NOW - timedelta(minutes=n) for n in (20, 10)])
-    async with listening(served, ada.bearer) as events:
-        first = await events.next("reading")
-        await add_readings(admin, ada.person_id, connection_id, [NOW - timedelta(minutes=5), NOW])
-        arrived = [await events.next("reading"), await events.next("reading")]
+    hub = Hub(runtime.db)
+    async with serving(runtime, hub) as (served, _):
+        async with listening(served, ada.bearer) as events:
+            first = await events.next("reading")
+            await add_readings(admin, ada.person_id, connection_id, [NOW - timedelta(minutes=5), NOW])
+            before = hub.looks
+            arrived = [await events.next("reading"), await events.next("reading")]
+            # One each second; a machine may be too busy for seconds of its own.
+            assert hub.looks - before <= 3
+        told = (await served.get(f"{BASE}/readings", headers=ada.bearer)).json()["readings"]
 
-    told = (await served.get(f"{BASE}/readings", headers=ada.bearer)).json()["readings"]
     assert [{"person_id": ada.person_id, **item} for item in told[:3]] == [arrived[1], arrived[0], first]
 
 
@@ -280,7 +285,7 @@ async def test_a_strangers_listener_ends_and_is_told_nothing(
     hub.join(stranger)
     hub.join(owner)
 
-    assert await asyncio.wait_for(stranger.waiting.get(), 3) is None
+    assert await asyncio.wait_for(stranger.waiting.get(), PATIENCE_S) is None
     await until(lambda: owner.waiting.qsize() == 3)
     assert stranger.waiting.empty()
     hub.close()
@@ -310,12 +315,13 @@ async def everything_of(admin: Run, person_id: str) -> None:
 
 
 async def test_a_stream_ends_with_its_token(served: httpx2.AsyncClient, runtime: Runtime, ada: Owner) -> None:
-    token = issue_jwt(runtime.keys, ada.owner_id, timedelta(seconds=2))
     begun = time.monotonic()
+    token = issue_jwt(runtime.keys, ada.owner_id, timedelta(seconds=2))
     async with listening(served, {"Authorization": f"Bearer {token}"}) as events:
         await events.rest()
 
-    assert time.monotonic() - begun < 4
+    # Not only at the next sign of life.
+    assert time.monotonic() - begun < HEARTBEAT_S
 
 
 async def test_a_stream_ends_with_its_session(
@@ -351,17 +357,21 @@ async def test_streams_are_bounded_for_an_owner_and_in_all(
 async def test_many_listeners_cost_one_look_a_second(runtime: Runtime, ada: Owner, bob: Owner, admin: Run) -> None:
     hub = Hub(runtime.db, most_of_owner=50)
     listeners = [Listener(owner.owner_id, owner.person_id, None, None) for owner in (ada, bob) for _ in range(40)]
+    begun = time.monotonic()
     for listener in listeners:
         hub.join(listener)
     await asyncio.sleep(0.5)
     await add_readings(admin, ada.person_id, None, [NOW])
-    await asyncio.sleep(2)
+    await until(lambda: all(item.waiting.qsize() for item in listeners[:40]))
+    await asyncio.sleep(1.5)
 
-    assert hub.looks <= 3
+    assert hub.looks <= 1 + (time.monotonic() - begun) / LOOK_EVERY_S
     assert [item.waiting.qsize() for item in listeners] == [1] * 40 + [0] * 40
     for listener in listeners:
         hub.leave(listener)
-    await asyncio.sleep(1.2)
+    task = hub._task
+    assert task is not None
+    await until(task.done)
     looks = hub.looks
     await asyncio.sleep(1.5)
     assert hub.looks == looks
@@ -397,7 +407,7 @@ async def test_a_look_that_fails_is_made_again(
     await add_readings(admin, ada.person_id, None, [NOW])
     hub, listener = Hub(runtime.db, every_s=0.05), Listener(ada.owner_id, ada.person_id, None, None)
     hub.join(listener)
-    assert (await asyncio.wait_for(listener.waiting.get(), 3)) is not None
+    assert (await asyncio.wait_for(listener.waiting.get(), PATIENCE_S)) is not None
     hub.close()
 
 
@@ -412,7 +422,7 @@ async def test_where_looks_fail_no_stream_hangs(
     hub, listener = Hub(runtime.db, every_s=0.01), Listener(ada.owner_id, ada.person_id, None, None)
     hub.join(listener)
     task = hub._task
-    assert (await asyncio.wait_for(listener.waiting.get(), 3)) is None
+    assert (await asyncio.wait_for(listener.waiting.get(), PATIENCE_S)) is None
     assert task is not None
     await asyncio.wait([task])
     assert isinstance(task.exception(), ValueError) is isinstance(failure, ValueError)
@@ -439,7 +449,8 @@ async def test_sigterm_ends_the_streams_at_once(runtime: Runtime, ada: Owner) ->
         async with serving(runtime) as (client, server), listening(client, ada.bearer) as events:
             begun = time.monotonic()
             os.kill(os.getpid(), signal.SIGTERM)
-            await events.rest(2)
+            await events.rest()
             assert server.should_exit
-        assert time.monotonic() - begun < 3
+        # Long before the server would cut what is still open.
+        assert time.monotonic() - begun < 30
         assert signal.getsignal(signal.SIGTERM).__name__ == "<lambda>"  # type: ignore[union-attr]

@@ -179,7 +179,7 @@ async def test_a_user_of_the_project_is_a_caller(beside: Beside, admin: Run, tok
 
 
 async def test_clocks_may_differ_by_half_a_minute(beside: Beside) -> None:
-    changes = [{"exp": -20}, {"exp": -40}, {"nbf": 20}, {"nbf": 40}, {"iat": 20}, {"iat": 40}]
+    changes = [{"exp": -5}, {"exp": -31}, {"nbf": 29}, {"nbf": 60}, {"iat": 29}, {"iat": 60}]
 
     found = [
         await beside.status(signed(claims_of(OWNER, **{name: int(time.time()) + by for name, by in change.items()})))
@@ -325,7 +325,7 @@ async def test_a_key_server_that_hangs_holds_nobody_long(beside: Beside, monkeyp
     monkeypatch.setattr(jwks, "FETCH_WITHIN_S", 0.05)
     beside.server.delay_s = 30
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         found = await asyncio.gather(*(beside.status(signed(claims_of(OWNER))) for _ in range(10)))
 
     assert found == [401] * 10
