@@ -51,10 +51,10 @@ class Providers(BaseModel):
 
 
 STORED = {
-    "consent": "The vendor's tokens, sealed; the account's id. Never a password.",
-    "password": "The vendor's session, sealed; the account's id. The password only where you allow it, sealed.",
-    "paste": "The vendor's tokens, sealed; the names of the two accounts. Never a password.",
-    "import": "The readings of the file, and hashes of the sensors' numbers. Not the file, not the names in it.",
+    "consent": "The vendor’s tokens, sealed; the account’s id. Never a password.",
+    "password": "The vendor’s session, sealed; the account’s id. The password only where you allow it, sealed.",
+    "paste": "The vendor’s tokens, sealed; the names of the two accounts. Never a password.",
+    "import": "The readings of the file, and hashes of the sensors’ numbers. Not the file, not the names in it.",
 }
 ON_CHANGE = {
     True: "The vendor announces changes of its interface; the operator is told of answers that cannot be read.",

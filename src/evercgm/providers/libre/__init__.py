@@ -42,7 +42,7 @@ PROVIDER = Provider(
     read=client.read,
     terms=(
         "Abbott publishes no interface to LibreLinkUp for other programs and may end this access at any time:"
-        " use a follower account made for it, not the account of the sensor's app."
+        " use a follower account made for it, not the account of the sensor’s app."
     ),
     account_of=client.account_of,
     hosts=client.hosts,

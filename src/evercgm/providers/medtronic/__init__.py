@@ -31,7 +31,7 @@ PROVIDER = Provider(
     read=client.read,
     terms=(
         "Medtronic offers no interface for other programs: this way in signs in as its CarePartner app does, without "
-        "Medtronic's approval, and Medtronic may end it or block the account at any time."
+        "Medtronic’s approval, and Medtronic may end it or block the account at any time."
     ),
     account_of=client.account_of,
     hosts=hosts,
